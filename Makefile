@@ -1,0 +1,90 @@
+# One command sets everything up: `make env`. Every other target needs only that.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+EXTRAS := plots,bench,ax,dev
+
+# Version 3.11 comes first because constraints.txt was resolved under it. Another
+# interpreter: `make env PYTHON=/path/to/python3`.
+PYTHON ?=
+PYTHONS := python3.11 python3.12 python3.13 python3
+
+# Test workers: one per core, at most eight (each imports torch and Ax).
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); \
+	if [ "$$n" -gt 8 ]; then echo 8; else echo "$$n"; fi)
+# Each worker is one process on one core; more threads only wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST_ARGS ?=
+# `make notebooks NOTEBOOK_ARGS=--inplace` stores the outputs.
+NOTEBOOK_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test coverage doctests lint types format notebooks build clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## Create .venv with everything below in it (quick when up to date).
+
+$(STAMP): pyproject.toml constraints.txt
+	@set -eu; \
+	if [ ! -x $(VENV)/bin/pip ]; then \
+	    found=""; \
+	    for p in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+	        if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	            >/dev/null 2>&1; then found="$$p"; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "make env: needs Python 3.11 or newer with its venv module; tried:" \
+	            "$(if $(PYTHON),$(PYTHON),$(PYTHONS)). Set PYTHON=/path/to/python3." >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "make env: creating $(VENV) with $$($$found --version)"; \
+	    rm -rf $(VENV); "$$found" -m venv $(VENV); \
+	fi
+	$(PY) -m pip install --disable-pip-version-check --quiet \
+	    -e ".[$(EXTRAS)]" -c constraints.txt
+	@touch $@
+
+demo: $(STAMP) ## Run the demonstration; figures and numbers go to out/.
+	$(PY) -m benchmarks.demo --out out
+
+test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k name" narrows them).
+	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(PYTEST_ARGS)
+
+coverage: $(STAMP) ## Run the tests and show the lines that none reaches.
+	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal \
+	    --cov --cov-report=term-missing $(PYTEST_ARGS)
+
+doctests: $(STAMP) ## Run the examples in the docstrings.
+	$(ONE_THREAD) $(PY) -m pytest --doctest-modules botorch_flexibo $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style, format, and docstrings against signatures.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff check --preview --select DOC501 botorch_flexibo
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pydoclint botorch_flexibo
+
+types: $(STAMP) ## Check types (pyright and its Node.js come with `make env`).
+	$(VENV)/bin/pyright
+
+format: $(STAMP) ## Rewrite the files to the format that `make lint` asks for.
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+notebooks: $(STAMP) ## Run each tutorial (SMOKE_TEST=1 makes them short).
+	@set -eu; found=0; \
+	for nb in tutorials/*.ipynb; do \
+	    [ -e "$$nb" ] || continue; \
+	    found=1; echo "== $$nb"; \
+	    MPLBACKEND=agg $(VENV)/bin/jupyter-execute --timeout=300 $(NOTEBOOK_ARGS) "$$nb"; \
+	done; \
+	[ $$found = 1 ] || echo "make notebooks: no tutorials/*.ipynb yet, nothing to run"
+
+build: $(STAMP) ## Build the wheel and the source distribution into dist/.
+	$(PY) -m build
+
+clean: ## Remove .venv, caches and everything generated.
+	rm -rf $(VENV) out dist build .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

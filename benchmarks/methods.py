@@ -1,0 +1,58 @@
+"""The methods that the benchmarks compare, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from botorch_flexibo import (
+    AcquisitionPolicy,
+    CoupledPolicy,
+    FlexiBOFactory,
+    LogDamped,
+    RandomPolicy,
+    VariancePerCostPolicy,
+)
+from botorch_flexibo.acquisition import unweighted
+from botorch_flexibo.policies import Policy, qlognparego_factory
+from botorch_flexibo.test_functions import DecoupledProblem
+
+MethodFactory = Callable[[DecoupledProblem], Policy]
+
+
+def _typical_costs(problem: DecoupledProblem) -> torch.Tensor:
+    """What a user knows beforehand: about how much a measurement costs."""
+    return problem.cost(problem.discretize(100, seed=0)).mean(dim=0)
+
+
+def _flexibo(problem: DecoupledProblem, **options: float) -> Policy:
+    """Up to 25 cheap measurements per decision, or one dear one."""
+    dearest = float(_typical_costs(problem).max())
+    return AcquisitionPolicy(FlexiBOFactory(**options), q=25, batch_cost=dearest)
+
+
+def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
+    return torch.ones(1, problem.num_objectives, dtype=torch.bool)
+
+
+METHODS: dict[str, MethodFactory] = {
+    "FlexiBO": _flexibo,
+    "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
+    "FlexiBO, beta=1": lambda problem: _flexibo(problem, beta=1.0),
+    "FlexiBO, log cost": lambda problem: AcquisitionPolicy(
+        FlexiBOFactory(weighting=LogDamped(float(_typical_costs(problem).min())))
+    ),
+    "FlexiBO, no cost": lambda _: AcquisitionPolicy(
+        FlexiBOFactory(weighting=unweighted)
+    ),
+    "coupled qLogNEHVI": lambda _: CoupledPolicy(),
+    "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),
+    # Scoring slows down with every partly measured design in the baseline, and this
+    # method collects hundreds: fewer candidates keep a decision at a few seconds.
+    "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
+        CoupledPolicy(q=25, max_candidates=64)
+    ),
+    "random, coupled": lambda problem: RandomPolicy(_all_outcomes(problem)),
+    "random, decoupled": lambda _: RandomPolicy(),
+}

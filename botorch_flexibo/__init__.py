@@ -1,0 +1,42 @@
+r"""Decoupled, cost-aware multi-objective Bayesian optimisation on BoTorch.
+
+One measurement at a time: which design, and which objective. See ``FlexiBO`` for the
+acquisition function, ``optimize_acqf_decoupled`` for choosing design and outcomes, and
+``run_decoupled_optimization`` for the closed loop.
+"""
+
+from botorch_flexibo.acquisition import DecoupledCostUtility, FlexiBO, LogDamped
+from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.history import DecoupledHistory
+from botorch_flexibo.loop import InitialDesign, ProgressBar, run_decoupled_optimization
+from botorch_flexibo.models import DecoupledModelFitter, fit_decoupled_model
+from botorch_flexibo.optim import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.policies import (
+    AcquisitionPolicy,
+    CoupledPolicy,
+    FlexiBOFactory,
+    RandomPolicy,
+    VariancePerCostPolicy,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AcquisitionPolicy",
+    "CoupledPolicy",
+    "DecoupledCostUtility",
+    "DecoupledHistory",
+    "DecoupledModelFitter",
+    "EvaluationRequest",
+    "FlexiBO",
+    "FlexiBOFactory",
+    "InitialDesign",
+    "InvalidCostError",
+    "LogDamped",
+    "ProgressBar",
+    "RandomPolicy",
+    "VariancePerCostPolicy",
+    "fit_decoupled_model",
+    "optimize_acqf_decoupled",
+    "run_decoupled_optimization",
+]

@@ -1,0 +1,118 @@
+r"""The record of a decoupled optimisation run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRecord:
+    r"""One design measured on one set of outcomes.
+
+    Attributes:
+        decision: The number of the decision it belongs to, 0 for the initial design.
+        design: The row of the design in ``DecoupledHistory.X``.
+        measured: For each outcome whether it was measured now.
+        values: For each outcome the measured value, NaN if not measured now.
+        predicted_cost: What the optimiser expected to pay, NaN if it had no opinion.
+        costs: For each outcome the cost paid now, 0 if not measured now.
+        cumulative_cost: All costs paid up to and including this request.
+        hv_measured: Hypervolume of the designs whose outcomes are all measured.
+        hv_identified: True hypervolume of the front that the model identifies, NaN
+            where it was not computed.
+        policy_seconds: Wall time the policy took for the decision, booked on its first
+            request.
+        fit_seconds: Wall time of the model fit before the decision, likewise.
+    """
+
+    decision: int
+    design: int
+    measured: tuple[bool, ...]
+    values: tuple[float, ...]
+    predicted_cost: float
+    costs: tuple[float, ...]
+    cumulative_cost: float
+    hv_measured: float
+    hv_identified: float
+    policy_seconds: float
+    fit_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoupledHistory:
+    r"""All measurements of a run, in order, and what they cost.
+
+    Attributes:
+        X: A ``n x d``-dim tensor of the measured designs, each once.
+        Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid.
+        records: One record per request.
+        stop_reason: Why the run ended: ``"budget"`` (spent), ``"unaffordable"``
+            (nothing left that the budget pays for), ``"exhausted"`` (everything is
+            measured), ``"callback"``, ``"interrupted"`` or ``"running"``.
+        outcome_names: The names of the ``m`` outcomes.
+        cost_unit: The unit of all costs.
+        budget: The budget in that unit.
+        max_hv: The hypervolume of the true front, NaN if unknown.
+    """
+
+    X: Tensor
+    Y: Tensor
+    records: tuple[RequestRecord, ...]
+    stop_reason: str
+    outcome_names: tuple[str, ...]
+    cost_unit: str
+    budget: float
+    max_hv: float = float("nan")
+
+    @property
+    def total_cost(self) -> float:
+        """The cost of all measurements."""
+        return self.records[-1].cumulative_cost if self.records else 0.0
+
+    @property
+    def num_measurements(self) -> dict[str, int]:
+        """How often each outcome was measured, by name."""
+        counts = (~self.Y.isnan()).sum(dim=0).tolist()
+        return dict(zip(self.outcome_names, counts, strict=True))
+
+    @property
+    def cost_by_outcome(self) -> dict[str, float]:
+        """What was spent on each outcome, by name."""
+        paid = torch.tensor([record.costs for record in self.records])
+        sums = paid.to(torch.float64).reshape(-1, len(self.outcome_names)).sum(dim=0)
+        return dict(zip(self.outcome_names, sums.tolist(), strict=True))
+
+    def to_pandas(self) -> pd.DataFrame:
+        r"""One row per request.
+
+        Returns:
+            A frame with ``decision``, ``design``, the design's columns ``x0, x1, ...``,
+            and for each outcome ``measured_<name>``, ``<name>`` and ``cost_<name>``,
+            then costs, hypervolumes and wall times. ``hv_identified`` is carried
+            forward between the requests at which it was computed.
+        """
+        rows = []
+        for record in self.records:
+            x = {f"x{j}": value for j, value in enumerate(self.X[record.design])}
+            row = {"decision": record.decision, "design": record.design}
+            row |= {name: float(value) for name, value in x.items()}
+            for i, name in enumerate(self.outcome_names):
+                row[f"measured_{name}"] = record.measured[i]
+                row[name] = record.values[i]
+                row[f"cost_{name}"] = record.costs[i]
+            row["predicted_cost"] = record.predicted_cost
+            row["cost"] = sum(record.costs)
+            row["cumulative_cost"] = record.cumulative_cost
+            row["hv_measured"] = record.hv_measured
+            row["hv_identified"] = record.hv_identified
+            row["policy_seconds"] = record.policy_seconds
+            row["fit_seconds"] = record.fit_seconds
+            rows.append(row)
+        frame = pd.DataFrame(rows)
+        if rows:
+            frame["hv_identified"] = frame["hv_identified"].ffill()
+        return frame

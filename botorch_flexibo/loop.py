@@ -1,0 +1,381 @@
+r"""The closed loop: ask a policy, measure, pay, learn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from botorch.models.cost import FixedCostModel
+from botorch.models.model import Model, ModelList
+from botorch.utils.sampling import manual_seed
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo.history import DecoupledHistory, RequestRecord
+from botorch_flexibo.models.decoupled import DecoupledModelFitter
+from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.designs import identified_front
+from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.pareto_region import hypervolume
+from botorch_flexibo.utils.posterior import posterior_mean
+from botorch_flexibo.utils.rows import RowIndex
+
+Callback = Callable[[DecoupledHistory], bool | None]
+
+# The identified front is evaluated at most this often over the whole budget.
+_NUM_FRONTS = 100
+_SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class InitialDesign:
+    r"""Random designs to start with, some or all of them measured completely.
+
+    Attributes:
+        num_designs: The number of designs.
+        num_complete: How many of them are measured on all outcomes; the others only on
+            the cheapest one ("cheap first"). None means all of them ("coupled").
+    """
+
+    num_designs: int = 10
+    num_complete: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputDataError: If they are not ``1 <= num_complete <= num_designs``.
+        """
+        complete = self.num_designs if self.num_complete is None else self.num_complete
+        if not 1 <= complete <= self.num_designs:
+            raise InputDataError(
+                "Expected 1 <= num_complete <= num_designs, but got num_complete="
+                f"{self.num_complete} and num_designs={self.num_designs}."
+            )
+
+    def request(
+        self, problem: DecoupledProblem, cost_model: Model | None, seed: int
+    ) -> EvaluationRequest:
+        r"""The measurements to start with.
+
+        Args:
+            problem: The problem to draw designs from.
+            cost_model: The believed costs; needed to know the cheapest outcome.
+            seed: Seed of the designs.
+
+        Returns:
+            The designs and their masks.
+
+        Raises:
+            InputDataError: If a cheap-first design is asked for without a cost model.
+        """
+        X = problem.discretize(self.num_designs, seed=seed)
+        mask = torch.ones(len(X), problem.num_objectives, dtype=torch.bool)
+        if self.num_complete is not None and self.num_complete < len(X):
+            if cost_model is None:
+                raise InputDataError(
+                    "Expected a cost_model for a cheap-first initial design, because it"
+                    " tells which outcome is cheapest, but got None."
+                )
+            costs = posterior_mean(cost_model, X).mean(dim=0)
+            mask[self.num_complete :] = False
+            mask[self.num_complete :, int(costs.argmin())] = True
+        mask = mask.to(X.device)
+        if cost_model is None:
+            return EvaluationRequest(X, mask)
+        cost = (posterior_mean(cost_model, X) * mask).sum(dim=-1)
+        return EvaluationRequest(X, mask, cost=cost)
+
+
+class ProgressBar:
+    """A callback that shows spent budget and hypervolume with tqdm."""
+
+    def __init__(self, description: str = "") -> None:
+        """Progress bar, hidden when the output is not a terminal.
+
+        Args:
+            description: The text before the bar.
+        """
+        self._description = description
+        self._bar: tqdm | None = None
+
+    def __call__(self, history: DecoupledHistory) -> None:
+        """Move the bar to the cost spent so far."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=history.budget,
+                desc=self._description,
+                unit=history.cost_unit,
+                unit_scale=True,
+                disable=None,
+            )
+        spent = min(history.total_cost, history.budget)
+        self._bar.set_postfix(history.num_measurements, refresh=False)
+        self._bar.update(spent - self._bar.n)
+        if spent >= history.budget:
+            self._bar.close()
+
+
+def run_decoupled_optimization(
+    problem: DecoupledProblem,
+    policy: Policy,
+    *,
+    budget: float,
+    initial_design: InitialDesign | None = None,
+    cost_model: Model | None = None,
+    choices: Tensor | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> DecoupledHistory:
+    r"""Spend a budget on decoupled measurements.
+
+    The accounting is strict: every measurement is paid for with the problem's true
+    cost, and an outcome that nobody paid for is never used, neither by the policy nor
+    in ``hv_measured``. The optimiser sees only its believed costs. All randomness comes
+    from ``seed``; the caller's random state is untouched.
+
+    Args:
+        problem: The problem; all outcomes are maximised.
+        policy: Chooses the next measurement.
+        budget: What may be spent, in the problem's ``cost_unit``, initial design
+            included. It is overspent by the last request at most.
+        initial_design: The designs to start with. None means ten, measured completely.
+        cost_model: The believed costs, a model with ``m`` outputs. None believes that
+            every outcome costs the mean of what was paid for it so far.
+        choices: A ``n x d``-dim tensor of designs to choose from. None means the
+            problem's own, if it has any.
+        seed: The seed of all randomness.
+        strict: Never start what, by the believed costs, the budget cannot pay.
+        callbacks: Called with the history after the initial design and after every
+            decision. One that returns True ends the run.
+
+    Returns:
+        The history of the run.
+
+    Raises:
+        InputDataError: If the budget is not positive and finite.
+
+    Example:
+        >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+        >>> history = run_decoupled_optimization(
+        ...     problem, RandomPolicy(), budget=60.0, initial_design=InitialDesign(4)
+        ... )
+        >>> history.stop_reason
+        'budget'
+    """
+    if not 0 < budget < torch.inf:
+        raise InputDataError(
+            f"Expected a positive, finite budget in {problem.cost_unit}, but got"
+            f" {budget}."
+        )
+    run = _Run(problem, choices, budget, cost_model, seed)
+    initial = InitialDesign() if initial_design is None else initial_design
+    try:
+        with manual_seed(seed):
+            request = initial.request(problem, cost_model, seed)
+            run.measure(request, decision=0, strict=strict)
+        run.learn()
+        while run.stop_reason == "running":
+            if any([callback(run.history()) for callback in callbacks]):
+                run.stop_reason = "callback"
+                break
+            with manual_seed(run.next_seed()):
+                run.decide(policy, strict=strict)
+    except KeyboardInterrupt:
+        run.stop_reason = "interrupted"
+    run.record_front()
+    history = run.history()
+    if history.stop_reason not in ("callback", "interrupted"):
+        for callback in callbacks:
+            callback(history)
+    return history
+
+
+class _Run:
+    """The state of a run: data, ledger, model."""
+
+    def __init__(
+        self,
+        problem: DecoupledProblem,
+        choices: Tensor | None,
+        budget: float,
+        cost_model: Model | None,
+        seed: int,
+    ) -> None:
+        self.problem = problem
+        self.choices = problem.choices if choices is None else choices
+        self.budget = budget
+        self.cost_model = cost_model
+        self.seed = seed
+        self.stop_reason = "running"
+        self.decision = 0
+        self.X = problem.bounds.new_empty(0, problem.dim)
+        self.Y = problem.bounds.new_empty(0, problem.num_objectives)
+        self.records: list[RequestRecord] = []
+        self.spent = 0.0
+        self._fitter = DecoupledModelFitter(
+            problem.bounds, categorical_features=problem.categorical_features
+        )
+        self._model: ModelList | None = None
+        self._fit_seconds = 0.0
+        self._last_front_at = -torch.inf
+
+    def next_seed(self) -> int:
+        return self.seed * _SEED_STRIDE + self.decision + 1
+
+    def decide(self, policy: Policy, *, strict: bool) -> None:
+        """One decision: ask the policy, measure what it wants, learn from it."""
+        self.decision += 1
+        state = DecoupledState(
+            X=self.X,
+            Y=self.Y,
+            bounds=self.problem.bounds,
+            ref_point=self.problem.ref_point,
+            cost_model=self._believed_costs(),
+            choices=self.choices,
+            iteration=self.decision,
+            seed=self.seed * _SEED_STRIDE + self.decision,
+            max_cost=self.budget - self.spent if strict else torch.inf,
+        )
+        start = time.perf_counter()
+        try:
+            request = policy(self._fitted_model(), state)
+        except CandidateGenerationError:
+            measured_all = self.choices is not None and not bool(
+                state.known_outcomes(self.choices).isnan().any()
+            )
+            self.stop_reason = "exhausted" if measured_all else "unaffordable"
+            return
+        seconds = time.perf_counter() - start
+        self.measure(request, self.decision, strict=strict, policy_seconds=seconds)
+        self.learn()
+
+    def measure(
+        self,
+        request: EvaluationRequest,
+        decision: int,
+        *,
+        strict: bool = False,
+        policy_seconds: float = 0.0,
+    ) -> None:
+        """Measure and pay request by request until the budget is spent."""
+        predicted = request.cost
+        if predicted is None:
+            predicted = torch.full((len(request.X),), torch.nan)
+        for k in range(len(request.X)):
+            if strict and self.spent + float(predicted[k]) > self.budget:
+                self.stop_reason = "unaffordable"
+                return
+            self._measure_one(
+                request.X[k : k + 1],
+                request.evaluation_mask[k : k + 1],
+                predicted_cost=float(predicted[k]),
+                seconds=(policy_seconds, self._fit_seconds) if k == 0 else (0.0, 0.0),
+                decision=decision,
+            )
+            if self.spent >= self.budget:
+                self.stop_reason = "budget"
+                return
+
+    def _measure_one(
+        self,
+        X: Tensor,
+        mask: Tensor,
+        *,
+        predicted_cost: float,
+        seconds: tuple[float, float],
+        decision: int,
+    ) -> None:
+        y = self.problem.evaluate(X, mask)
+        costs = torch.where(mask, self.problem.cost(X), 0.0)
+        check_costs(costs[mask])
+        self.spent += float(costs.sum())
+        row = int(RowIndex(self.X).find(X))
+        if row < 0:
+            row = len(self.X)
+            self.X = torch.cat([self.X, X])
+            self.Y = torch.cat([self.Y, torch.full_like(y, torch.nan)])
+        self.Y = self.Y.clone()
+        self.Y[row] = torch.where(mask[0], y[0], self.Y[row])
+        complete = self.Y[~self.Y.isnan().any(dim=-1)]
+        self.records.append(
+            RequestRecord(
+                decision=decision,
+                design=row,
+                measured=tuple(mask[0].tolist()),
+                values=tuple(y[0].tolist()),
+                predicted_cost=predicted_cost,
+                costs=tuple(costs[0].tolist()),
+                cumulative_cost=self.spent,
+                hv_measured=float(hypervolume(complete, self.problem.ref_point)),
+                hv_identified=torch.nan,
+                policy_seconds=seconds[0],
+                fit_seconds=seconds[1],
+            )
+        )
+
+    def learn(self) -> None:
+        """Refit the model and, if due, look at the front it identifies."""
+        if self.Y.isnan().all(dim=0).any():
+            return  # the budget ended before every outcome was measured once
+        start = time.perf_counter()
+        self._model = self._fitter.fit(self.X, self.Y)
+        self._fit_seconds = time.perf_counter() - start
+        if self.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
+            self.record_front()
+
+    def record_front(self) -> None:
+        """Write the true hypervolume of the identified front to the last record."""
+        if self._model is None or self._last_front_at == self.spent:
+            return
+        self._last_front_at = self.spent
+        X = identified_front(
+            self._model,
+            self.problem.bounds,
+            choices=self.choices,
+            X=self.X,
+            Y=self.Y,
+            seed=self.seed,
+        )
+        truth = self.problem.evaluate_true(X)
+        if self.problem.negate:
+            truth = -truth
+        volume = float(hypervolume(truth, self.problem.ref_point))
+        self.records[-1] = replace(self.records[-1], hv_identified=volume)
+
+    def _fitted_model(self) -> ModelList:
+        if self._model is None:
+            raise InputDataError(
+                "Expected an initial design that measures every outcome at least once,"
+                " but some outcome was never measured. Raise its num_complete."
+            )
+        return self._model
+
+    def _believed_costs(self) -> Model:
+        if self.cost_model is not None:
+            return self.cost_model
+        paid = torch.tensor([record.costs for record in self.records])
+        counts = (paid > 0).sum(dim=0).clamp_min(1)
+        return FixedCostModel((paid.sum(dim=0) / counts).to(self.problem.bounds))
+
+    def history(self) -> DecoupledHistory:
+        try:
+            max_hv = self.problem.max_hv
+        except NotImplementedError:
+            max_hv = float("nan")
+        return DecoupledHistory(
+            X=self.X,
+            Y=self.Y,
+            records=tuple(self.records),
+            stop_reason=self.stop_reason,
+            outcome_names=tuple(self.problem.outcome_names),
+            cost_unit=self.problem.cost_unit,
+            budget=self.budget,
+            max_hv=max_hv,
+        )

@@ -1,0 +1,23 @@
+r"""Policies: from a fitted model and the data so far to a request."""
+
+from botorch_flexibo.policies.acquisition import AcquisitionPolicy, FlexiBOFactory
+from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.policies.baselines import (
+    CoupledPolicy,
+    RandomPolicy,
+    VariancePerCostPolicy,
+    qlognehvi_factory,
+    qlognparego_factory,
+)
+
+__all__ = [
+    "AcquisitionPolicy",
+    "CoupledPolicy",
+    "DecoupledState",
+    "FlexiBOFactory",
+    "Policy",
+    "RandomPolicy",
+    "VariancePerCostPolicy",
+    "qlognehvi_factory",
+    "qlognparego_factory",
+]

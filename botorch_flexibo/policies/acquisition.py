@@ -1,0 +1,152 @@
+r"""Policies that optimise a decoupled acquisition function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
+from botorch.exceptions.errors import UnsupportedError
+from botorch.models.model import ModelList
+from torch import Tensor
+
+from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cost
+from botorch_flexibo.acquisition.flexibo import FlexiBO
+from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.utils.pareto_region import pal_beta
+
+
+class AcquisitionPolicy(Policy):
+    r"""Builds an acquisition function at every decision and optimises it.
+
+    Example:
+        >>> policy = AcquisitionPolicy(FlexiBOFactory(), q=4)
+        >>> request = policy(model, state)
+        >>> request.X.shape, request.evaluation_mask.shape
+        (torch.Size([4, 2]), torch.Size([4, 2]))
+    """
+
+    def __init__(
+        self,
+        acqf_factory: Callable[
+            [ModelList, DecoupledState], DecoupledAcquisitionFunction
+        ],
+        *,
+        q: int = 1,
+        batch_cost: float = torch.inf,
+        evaluation_masks: Tensor | None = None,
+    ) -> None:
+        r"""Policy around an acquisition function.
+
+        Args:
+            acqf_factory: Builds the acquisition function from model and state, for
+                example a :class:`FlexiBOFactory`.
+            q: The number of measurements per decision, chosen greedily.
+            batch_cost: A batch ends early once its predicted cost reaches this. With
+                the cost of a dear measurement, one decision asks for many cheap ones
+                or for a single dear one.
+            evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
+                None means every outcome on its own.
+        """
+        self.acqf_factory = acqf_factory
+        self.q = q
+        self.batch_cost = batch_cost
+        self.evaluation_masks = evaluation_masks
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        r"""Optimise the acquisition function over designs and masks.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            Up to ``q`` measurements, none of a pair already measured.
+
+        Raises:
+            UnsupportedError: If the space is continuous.
+        """
+        return optimize_acqf_decoupled(
+            self.acqf_factory(model, state),
+            state.bounds,
+            choices=finite_choices(state),
+            q=self.q,
+            batch_cost=self.batch_cost,
+            evaluation_masks=self.evaluation_masks,
+            X_avoid=state.X,
+            X_avoid_evaluation_mask=state.measured,
+            max_cost=state.max_cost,
+        )
+
+
+@dataclass(frozen=True)
+class FlexiBOFactory:
+    r"""Builds :class:`FlexiBO` over the choices of a state.
+
+    Attributes:
+        beta: The confidence scale. None follows the schedule :func:`pal_beta`.
+        weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
+        noise_free: Whether measured outcomes are known exactly. If False they keep the
+            posterior's box.
+
+    Example:
+        >>> acqf = FlexiBOFactory(beta=1.0)(model, state)
+        >>> acqf.volume.shape
+        torch.Size([])
+    """
+
+    beta: float | None = None
+    weighting: Callable[[Tensor], Tensor] = per_cost
+    noise_free: bool = True
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> FlexiBO:
+        r"""Build the acquisition function.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far; its choices are the design set.
+
+        Returns:
+            The acquisition function.
+
+        Raises:
+            UnsupportedError: If the space is continuous.
+        """
+        designs = finite_choices(state)
+        beta = self.beta
+        if beta is None:
+            beta = pal_beta(
+                state.iteration,
+                num_designs=len(designs),
+                num_outcomes=state.Y.shape[-1],
+            )
+        return FlexiBO(
+            model,
+            state.ref_point,
+            designs,
+            beta=beta,
+            cost_aware_utility=DecoupledCostUtility(state.cost_model, self.weighting),
+            Y_designs=state.known_outcomes(designs) if self.noise_free else None,
+        )
+
+
+def finite_choices(state: DecoupledState) -> Tensor:
+    """The choices of a state.
+
+    Args:
+        state: The state.
+
+    Returns:
+        A ``k x d``-dim tensor of designs.
+
+    Raises:
+        UnsupportedError: If the space is continuous.
+    """
+    if state.choices is None:
+        raise UnsupportedError(
+            "Expected a finite set of designs in state.choices, but got None. Pass"
+            " choices=problem.discretize(n, seed) to run_decoupled_optimization."
+        )
+    return state.choices

@@ -1,0 +1,314 @@
+r"""Policies to compare with: random, coupled, and "variance per cost"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.acquisition.multi_objective.logei import (
+    qLogNoisyExpectedHypervolumeImprovement,
+)
+from botorch.acquisition.multi_objective.parego import qLogNParEGO
+from botorch.exceptions.errors import CandidateGenerationError
+from botorch.models.model import ModelList
+from botorch.optim import optimize_acqf
+from botorch.sampling import SobolQMCNormalSampler
+from botorch.utils.sampling import draw_sobol_samples, sample_simplex
+from torch import Tensor
+
+from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.utils.pareto_region import (
+    front_mask,
+    hypervolume_improvement,
+    improvement_cells,
+)
+from botorch_flexibo.utils.posterior import marginal_moments
+
+CoupledFactory = Callable[[ModelList, DecoupledState], AcquisitionFunction]
+
+_NUM_SAMPLES = 128
+
+
+def qlognehvi_factory(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
+    r"""Coupled ``qLogNoisyExpectedHypervolumeImprovement``, BoTorch's default.
+
+    Args:
+        model: A model of the ``m`` outcomes.
+        state: The data so far.
+
+    Returns:
+        The acquisition function.
+    """
+    return qLogNoisyExpectedHypervolumeImprovement(
+        model,
+        ref_point=state.ref_point,
+        X_baseline=state.X,
+        sampler=SobolQMCNormalSampler(torch.Size([_NUM_SAMPLES]), seed=state.seed),
+        prune_baseline=True,
+    )
+
+
+def qlognparego_factory(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
+    r"""Coupled ``qLogNParEGO`` with weights drawn from the state's seed.
+
+    Args:
+        model: A model of the ``m`` outcomes.
+        state: The data so far.
+
+    Returns:
+        The acquisition function.
+    """
+    weights = sample_simplex(state.Y.shape[-1], seed=state.seed).squeeze(0)
+    return qLogNParEGO(
+        model,
+        X_baseline=state.X,
+        scalarization_weights=weights.to(state.X),
+        sampler=SobolQMCNormalSampler(torch.Size([_NUM_SAMPLES]), seed=state.seed),
+        prune_baseline=True,
+    )
+
+
+class RandomPolicy(Policy):
+    r"""A random design and a random set of outcomes, never measured before.
+
+    Masks are drawn with probability inverse to their believed cost, so that every
+    objective receives the same money.
+
+    Example:
+        >>> RandomPolicy()(model, state).evaluation_mask.sum().item()
+        1
+    """
+
+    def __init__(self, evaluation_masks: Tensor | None = None) -> None:
+        r"""Random policy.
+
+        Args:
+            evaluation_masks: A ``k x m``-dim boolean tensor of the masks to draw from.
+                None means every outcome on its own (decoupled); a single row of True
+                is the coupled random search.
+        """
+        self.evaluation_masks = evaluation_masks
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        r"""Draw one measurement.
+
+        Args:
+            model: Ignored.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            One design with the outcomes to measure.
+
+        Raises:
+            CandidateGenerationError: If nothing is left to measure within max_cost.
+        """
+        m = state.Y.shape[-1]
+        generator = torch.Generator().manual_seed(state.seed)
+        masks = self.evaluation_masks
+        masks = torch.eye(m, dtype=torch.bool) if masks is None else masks
+        designs = state.choices
+        if designs is None:
+            designs = draw_sobol_samples(state.bounds, n=1, q=1, seed=state.seed)[0]
+        costs = state.outcome_costs(designs)  # n x m
+        costs = costs @ masks.to(costs).T  # n x k
+        known = ~state.known_outcomes(designs).isnan()
+        free = (known.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
+        if not free.any():
+            raise CandidateGenerationError(
+                f"Expected a pair that is not measured and costs at most"
+                f" {state.max_cost}, but none of {free.numel()} is left."
+            )
+        # First the mask, then a design it is free at.
+        chance = torch.where(free.any(dim=0), 1 / costs.mean(dim=0), 0.0)
+        mask = int(chance.multinomial(1, generator=generator))
+        rows = free[:, mask].nonzero().squeeze(-1)
+        row = rows[int(torch.randint(len(rows), (1,), generator=generator))]
+        return EvaluationRequest(
+            X=designs[row].unsqueeze(0),
+            evaluation_mask=masks[mask].unsqueeze(0).to(designs.device),
+            cost=costs[row, mask].unsqueeze(0),
+        )
+
+
+class CoupledPolicy(Policy):
+    r"""Measures all outcomes of the design that a coupled acquisition likes best.
+
+    On a finite set, the ``max_candidates`` designs whose mean plus one standard
+    deviation improves the hypervolume of the predicted front most are scored; on a
+    continuous space ``optimize_acqf`` is used. Outcomes already measured are not
+    measured again.
+
+    Example:
+        >>> CoupledPolicy()(model, state).evaluation_mask.tolist()
+        [[True, True]]
+    """
+
+    def __init__(
+        self,
+        acqf_factory: CoupledFactory = qlognehvi_factory,
+        *,
+        q: int = 1,
+        max_candidates: int = 512,
+        num_restarts: int = 4,
+        raw_samples: int = 128,
+    ) -> None:
+        r"""Coupled policy.
+
+        Args:
+            acqf_factory: Builds the acquisition function from model and state.
+            q: The number of designs per decision, chosen greedily.
+            max_candidates: The number of designs of a finite set that are scored.
+            num_restarts: Restarts of the optimiser on a continuous space.
+            raw_samples: Initial samples of the optimiser on a continuous space.
+        """
+        self.acqf_factory = acqf_factory
+        self.q = q
+        self.max_candidates = max_candidates
+        self.num_restarts = num_restarts
+        self.raw_samples = raw_samples
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        r"""Choose designs and measure all their missing outcomes.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            Up to ``q`` designs with all outcomes not yet measured.
+
+        Raises:
+            CandidateGenerationError: If every design is fully measured, or the chosen
+                one costs more than max_cost.
+        """
+        X, values = self.best_designs(model, state)
+        mask = state.known_outcomes(X).isnan()
+        cost = (state.outcome_costs(X) * mask).sum(dim=-1)
+        affordable = cost.cumsum(dim=-1) <= state.max_cost
+        if not affordable.any():
+            raise CandidateGenerationError(
+                f"Expected a design that costs at most {state.max_cost}, but the best"
+                f" one costs {cost[0].item()}."
+            )
+        return EvaluationRequest(
+            X[affordable], mask[affordable], values[affordable], cost[affordable]
+        )
+
+    def best_designs(
+        self, model: ModelList, state: DecoupledState
+    ) -> tuple[Tensor, Tensor]:
+        r"""The best designs that lack an outcome.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            A ``q x d``-dim tensor of designs and the ``q``-dim tensor of their values.
+
+        Raises:
+            CandidateGenerationError: If every design is fully measured.
+        """
+        acqf = self.acqf_factory(model, state)
+        if state.choices is None:
+            X, values = optimize_acqf(
+                acqf,
+                bounds=state.bounds,
+                q=self.q,
+                num_restarts=self.num_restarts,
+                raw_samples=self.raw_samples,
+                options={"seed": state.seed},
+                sequential=True,
+            )
+            # q = 1 comes without its dimension.
+            return X, torch.as_tensor(values).reshape(-1)
+        candidates = self._screen(model, state, state.choices)
+        picks: list[int] = []
+        values = []
+        with torch.no_grad():
+            for _ in range(min(self.q, len(candidates))):
+                if picks:
+                    acqf.set_X_pending(candidates[picks])
+                scores = acqf(candidates.unsqueeze(-2))
+                scores[picks] = -torch.inf
+                picks.append(int(scores.argmax()))
+                values.append(scores[picks[-1]])
+        return candidates[picks], torch.stack(values)
+
+    def _screen(
+        self, model: ModelList, state: DecoupledState, choices: Tensor
+    ) -> Tensor:
+        """Unmeasured choices, the most promising by optimistic improvement."""
+        choices = choices[state.known_outcomes(choices).isnan().any(dim=-1)]
+        if len(choices) == 0:
+            raise CandidateGenerationError(
+                "Expected a design that lacks an outcome, but every choice is fully"
+                " measured."
+            )
+        if len(choices) <= self.max_candidates:
+            return choices
+        with torch.no_grad():
+            mean, variance = marginal_moments(model, choices)
+            cells = improvement_cells(mean[front_mask(mean)], state.ref_point)
+            promise = hypervolume_improvement(mean + variance.sqrt(), cells)
+        return choices[promise.topk(self.max_candidates).indices]
+
+
+class VariancePerCostPolicy(Policy):
+    r"""A design by a coupled acquisition, then its outcome with most variance per cost.
+
+    The simple strong baseline: the posterior variance of each missing outcome, divided
+    by the variance of its data (so that units do not matter) and by its cost.
+
+    Example:
+        >>> VariancePerCostPolicy(CoupledPolicy())(model, state).evaluation_mask.sum()
+        tensor(1)
+    """
+
+    def __init__(self, design_policy: CoupledPolicy | None = None) -> None:
+        r"""Variance-per-cost policy.
+
+        Args:
+            design_policy: The policy that chooses the designs. None means
+                :class:`CoupledPolicy` with its defaults.
+        """
+        self.design_policy = CoupledPolicy() if design_policy is None else design_policy
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        r"""Choose designs, and one outcome of each.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            Up to ``q`` designs with one outcome each.
+
+        Raises:
+            CandidateGenerationError: If nothing is left to measure within max_cost.
+        """
+        X, _ = self.design_policy.best_designs(model, state)
+        with torch.no_grad():
+            _, variance = marginal_moments(model, X)
+        costs = state.outcome_costs(X)
+        missing = state.known_outcomes(X).isnan() & (costs <= state.max_cost)
+        if not missing.any():
+            raise CandidateGenerationError(
+                f"Expected a missing outcome that costs at most {state.max_cost}, but"
+                " the chosen designs have none."
+            )
+        scores = variance / (_data_variance(state.Y) * costs)
+        scores = scores.masked_fill(~missing, -torch.inf)
+        keep = missing.any(dim=-1)
+        mask = torch.nn.functional.one_hot(scores.argmax(dim=-1), costs.shape[-1])
+        mask = mask.bool()[keep]
+        return EvaluationRequest(X[keep], mask, scores[keep][mask], costs[keep][mask])
+
+
+def _data_variance(Y: Tensor) -> Tensor:
+    """Variance of each outcome's data, 1 where it cannot be told."""
+    centred = Y - Y.nanmean(dim=0)
+    variance = centred.square().nanmean(dim=0)
+    return torch.where(variance > 0, variance, 1.0)

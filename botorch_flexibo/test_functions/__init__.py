@@ -1,0 +1,23 @@
+r"""Test problems whose objectives are measured one at a time, at known true cost."""
+
+from __future__ import annotations
+
+from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.test_functions.nasbench201 import NASBench201
+from botorch_flexibo.test_functions.synthetic import (
+    DecoupledBraninCurrin,
+    DecoupledDTLZ2,
+    DecoupledZDT1,
+    DecoupledZDT2,
+)
+from botorch_flexibo.test_functions.tabular import TabularProblem
+
+__all__ = [
+    "DecoupledBraninCurrin",
+    "DecoupledDTLZ2",
+    "DecoupledProblem",
+    "DecoupledZDT1",
+    "DecoupledZDT2",
+    "NASBench201",
+    "TabularProblem",
+]

@@ -1,0 +1,228 @@
+r"""Base class of problems whose objectives are measured separately.
+
+BoTorch's ``MultiObjectiveTestProblem`` evaluates all objectives at once and free of
+charge. Here a *measurement* is one (design, outcome) pair, and each has a true cost.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.test_functions.base import MultiObjectiveTestProblem
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+
+class DecoupledProblem(MultiObjectiveTestProblem, ABC):
+    r"""A multi-objective problem whose outcomes are measured one by one, at a cost.
+
+    It is a BoTorch problem (``bounds``, ``ref_point``, ``max_hv``, ``forward``) with
+    two more abilities: :meth:`evaluate` measures a chosen subset of the ``m`` outcomes
+    of each design, and :meth:`cost` tells the *true* price of each of them. What an
+    optimiser believes about costs is a model of its own, never this method.
+
+    All outcomes are to be **maximised** and ``ref_point`` lies below the Pareto front.
+    A subclass of a BoTorch problem that is minimised by default therefore sets
+    ``negate=True``.
+
+    A subclass provides ``outcome_names``, ``cost_unit``, :meth:`cost` and BoTorch's
+    ``_evaluate_true``; one with a finite design set assigns ``self.choices``; one
+    whose outcomes really are measured separately (a training run, a power meter)
+    also overrides :meth:`_measure`.
+
+    Attributes:
+        outcome_names: Name of each of the ``m`` outcomes.
+        cost_unit: Label of the unit of all costs, for example ``"s"``.
+
+    Example:
+        >>> import torch
+        >>> from botorch_flexibo.test_functions import DecoupledProblem, DecoupledZDT1
+        >>> problem = DecoupledZDT1(dim=3, costs=(10.0, 1.0))
+        >>> isinstance(problem, DecoupledProblem)
+        True
+        >>> X = problem.discretize(2, seed=0)
+        >>> mask = torch.tensor([[True, False], [False, True]])
+        >>> problem.evaluate(X, mask).isnan().tolist()
+        [[False, True], [True, False]]
+        >>> problem.cost(X)[mask].sum().item()  # price of these two measurements
+        11.0
+    """
+
+    bounds: Tensor
+    ref_point: Tensor
+    outcome_names: tuple[str, ...]
+    cost_unit: str = "units"
+
+    @property
+    def choices(self) -> Tensor | None:
+        r"""The ``n x d`` finite design set, or None for a continuous problem."""
+        return self._buffers.get("_choices")
+
+    @choices.setter
+    def choices(self, value: Tensor) -> None:
+        # A buffer, so that `problem.to(...)` moves the designs as well.
+        self.register_buffer("_choices", value)
+
+    @property
+    def categorical_features(self) -> list[int]:
+        r"""Indices of the categorical columns of ``X`` (empty if there are none)."""
+        return list(self.categorical_inds)
+
+    @abstractmethod
+    def cost(self, X: Tensor) -> Tensor:
+        r"""Price each outcome of each design, measured alone.
+
+        Args:
+            X: A ``batch_shape x d`` tensor of designs.
+
+        Returns:
+            A ``batch_shape x m`` tensor of true costs, strictly positive, in
+            ``cost_unit``.
+        """
+
+    def evaluate(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        r"""Measure the chosen outcomes of each design.
+
+        Noise is that of BoTorch's ``forward``: ``noise_std`` per outcome, drawn from
+        torch's global random number generator, and none if ``noise_std`` is None.
+
+        Args:
+            X: An ``n x d`` tensor of designs within ``bounds``.
+            evaluation_mask: An ``n x m`` boolean tensor: which outcomes to measure.
+
+        Returns:
+            An ``n x m`` tensor of outcomes to maximise, NaN exactly where
+            ``evaluation_mask`` is False.
+
+        Raises:
+            BotorchTensorDimensionError: If a tensor has the wrong shape.
+            InputDataError: If a tensor has the wrong dtype, or if a design lies outside
+                ``bounds`` or has a fractional value in an integer column.
+        """
+        self._validate_designs(X)
+        self._validate_mask(evaluation_mask, n=X.shape[0])
+        mask = evaluation_mask.to(X.device)
+        Y = self._measure(X, mask)
+        return torch.where(mask, Y, torch.full_like(Y, torch.nan))
+
+    def discretize(self, n: int, seed: int) -> Tensor:
+        r"""Draw ``n`` designs, for methods that need a finite design set.
+
+        Scrambled Sobol designs in ``bounds``, integer columns with equal probability of
+        each value; on a problem with ``choices``, a random subset of them. The same
+        ``seed`` gives the same designs, and the global random number generator is
+        neither read nor advanced.
+
+        Args:
+            n: The number of designs, at least 1.
+            seed: Seed of the design set.
+
+        Returns:
+            An ``n x d`` tensor of designs, with the dtype and device of ``bounds``.
+
+        Raises:
+            ValueError: If ``n`` is smaller than 1 or larger than the number of
+                ``choices``.
+        """
+        if n < 1:
+            raise ValueError(
+                f"Expected `n` >= 1, got {n}. Ask for at least one design."
+            )
+        choices = self.choices
+        if choices is not None:
+            if n > choices.shape[0]:
+                raise ValueError(
+                    f"Expected `n` <= {choices.shape[0]}, the number of designs of "
+                    f"this problem, got {n}. Use all of them: `problem.choices`."
+                )
+            generator = torch.Generator().manual_seed(seed)
+            rows = torch.randperm(choices.shape[0], generator=generator)[:n]
+            return choices[rows.to(choices.device)]
+        engine = SobolEngine(self.dim, scramble=True, seed=seed)
+        lower, upper = self.bounds[0], self.bounds[1]
+        unit = engine.draw(n, dtype=torch.float64).to(self.bounds)
+        X = lower + unit * (upper - lower)
+        inds = self.discrete_inds + self.categorical_inds
+        if inds:
+            levels = upper[inds] - lower[inds] + 1
+            X[:, inds] = (lower[inds] + (unit[:, inds] * levels).floor()).clamp(
+                max=upper[inds]
+            )
+        return X
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        r"""Measure at least the outcomes of the mask; both arguments are validated.
+
+        The default computes all outcomes. A problem on which a measurement takes time
+        overrides this method and does only what ``evaluation_mask`` asks for.
+
+        Args:
+            X: An ``n x d`` tensor of designs.
+            evaluation_mask: An ``n x m`` boolean tensor.
+
+        Returns:
+            An ``n x m`` tensor; entries where the mask is False are ignored.
+        """
+        return self.forward(X)
+
+    def _validate_designs(self, X: Tensor) -> None:
+        r"""Raise unless ``X`` is an ``n x d`` floating-point tensor of valid designs.
+
+        Args:
+            X: The tensor to check.
+
+        Raises:
+            BotorchTensorDimensionError: If the shape is not ``n x d``.
+            InputDataError: If the dtype or a value is not allowed.
+        """
+        if X.ndim != 2 or X.shape[-1] != self.dim:
+            raise BotorchTensorDimensionError(
+                f"Expected `X` of shape `n x {self.dim}`, got {tuple(X.shape)}. Pass "
+                "one design per row; for a single design use `x.unsqueeze(0)`."
+            )
+        if not X.is_floating_point():
+            raise InputDataError(
+                f"Expected `X` of a floating-point dtype, got {X.dtype}. Convert it "
+                "with `X.double()`."
+            )
+        outside = ~((X >= self.bounds[0]) & (X <= self.bounds[1])).all(dim=-1)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            raise InputDataError(
+                f"Expected designs within the bounds {self.bounds.tolist()}, got row "
+                f"{row} = {X[row].tolist()}. Pass `X` in the space of `problem.bounds`."
+            )
+        inds = self.discrete_inds + self.categorical_inds
+        fractional = (X[:, inds] != X[:, inds].round()).any(dim=-1)
+        if fractional.any():
+            row = int(fractional.nonzero()[0])
+            raise InputDataError(
+                f"Expected integers in the columns {inds} of `X`, got row {row} = "
+                f"{X[row].tolist()}. Round these columns first."
+            )
+
+    def _validate_mask(self, evaluation_mask: Tensor, n: int) -> None:
+        r"""Raise unless ``evaluation_mask`` is an ``n x m`` boolean tensor.
+
+        Args:
+            evaluation_mask: The tensor to check.
+            n: The number of designs.
+
+        Raises:
+            BotorchTensorDimensionError: If the shape is not ``n x m``.
+            InputDataError: If the dtype is not bool.
+        """
+        expected = (n, self.num_objectives)
+        if tuple(evaluation_mask.shape) != expected:
+            raise BotorchTensorDimensionError(
+                f"Expected `evaluation_mask` of shape {expected} (n x m), got "
+                f"{tuple(evaluation_mask.shape)}. Pass one row per design and one "
+                "column per outcome."
+            )
+        if evaluation_mask.dtype != torch.bool:
+            raise InputDataError(
+                "Expected `evaluation_mask` of dtype torch.bool, got "
+                f"{evaluation_mask.dtype}. Convert it with `evaluation_mask.bool()`."
+            )

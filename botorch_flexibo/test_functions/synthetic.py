@@ -1,0 +1,232 @@
+r"""BoTorch's multi-objective problems with a constant cost per outcome."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from collections.abc import Sequence
+
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError
+from botorch.test_functions.multi_objective import DTLZ2, ZDT1, ZDT2, BraninCurrin
+from torch import Tensor
+
+from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.test_functions.base import DecoupledProblem
+
+
+class _ConstantCostProblem(DecoupledProblem, ABC):
+    r"""A problem on which measuring outcome ``i`` costs ``costs[i]`` at every design.
+
+    Attributes:
+        costs: An ``m`` tensor of true costs, strictly positive, in ``cost_unit``.
+    """
+
+    costs: Tensor
+
+    def cost(self, X: Tensor) -> Tensor:
+        r"""Price each outcome of each design, measured alone.
+
+        Args:
+            X: A ``batch_shape x d`` tensor of designs.
+
+        Returns:
+            A ``batch_shape x m`` tensor of true costs, strictly positive, in
+            ``cost_unit``;
+            the same for all designs.
+
+        Raises:
+            BotorchTensorDimensionError: If the last dimension of ``X`` is not ``d``.
+        """
+        if X.ndim == 0 or X.shape[-1] != self.dim:
+            raise BotorchTensorDimensionError(
+                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
+                f"{tuple(X.shape)}. Pass one design per row."
+            )
+        dtype = X.dtype if X.is_floating_point() else self.costs.dtype
+        costs = self.costs.to(device=X.device, dtype=dtype)
+        return costs.expand(*X.shape[:-1], -1).clone()
+
+    def _set_costs(self, costs: Sequence[float]) -> None:
+        r"""Validate the costs and register them as a buffer.
+
+        Args:
+            costs: The cost of each outcome.
+
+        Raises:
+            InvalidCostError: If there are not ``m`` costs, or one is not finite or not
+                strictly positive. It is a ``ValueError``.
+        """
+        m = self.num_objectives
+        values = [float(c) for c in costs]
+        if len(values) != m:
+            raise InvalidCostError(
+                f"Expected {m} costs, one per outcome, got {len(values)}: {values}. "
+                "Pass as many costs as the problem has objectives."
+            )
+        if not all(math.isfinite(c) and c > 0 for c in values):
+            raise InvalidCostError(
+                f"Expected finite costs > 0, got {values}. Give a measurement that is "
+                "free a small positive cost."
+            )
+        self.register_buffer("costs", torch.tensor(values, dtype=self.bounds.dtype))
+
+
+class DecoupledBraninCurrin(_ConstantCostProblem, BraninCurrin):
+    r"""BoTorch's ``BraninCurrin`` (d = 2, m = 2) with a constant cost per outcome.
+
+    The designs lie in ``[0, 1]^2``. With ``negate=True`` both outcomes are maximised
+    and the reference point is (-18, -6).
+
+    Example:
+        >>> from botorch_flexibo.test_functions import DecoupledBraninCurrin
+        >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+        >>> problem.ref_point.tolist(), problem.outcome_names
+        ([-18.0, -6.0], ('branin', 'currin'))
+    """
+
+    outcome_names = ("branin", "currin")
+
+    def __init__(
+        self,
+        *,
+        costs: Sequence[float] = (10.0, 1.0),
+        noise_std: float | list[float] | None = None,
+        negate: bool = True,
+    ) -> None:
+        r"""Set up the problem.
+
+        Args:
+            costs: Cost of measuring (Branin, Currin), strictly positive, in "units".
+            noise_std: Standard deviation of the observation noise, one for all outcomes
+                or a list with one per outcome; None for noise-free observations.
+            negate: Whether to negate the outcomes, so that they are maximised. False
+                gives BoTorch's minimisation problem.
+        """
+        super().__init__(noise_std=noise_std, negate=negate)
+        self._set_costs(costs)
+
+
+class DecoupledZDT1(_ConstantCostProblem, ZDT1):
+    r"""BoTorch's ``ZDT1`` (m = 2, convex front) with a constant cost per outcome.
+
+    The designs lie in ``[0, 1]^d``; the first outcome depends on the first column
+    only. With ``negate=True`` both outcomes are maximised, reference point (-11, -11).
+
+    Example:
+        >>> from botorch_flexibo.test_functions import DecoupledZDT1
+        >>> problem = DecoupledZDT1(dim=4)
+        >>> problem.cost(problem.discretize(2, seed=0)).tolist()
+        [[10.0, 1.0], [10.0, 1.0]]
+    """
+
+    outcome_names = ("f1", "f2")
+
+    def __init__(
+        self,
+        dim: int = 6,
+        *,
+        costs: Sequence[float] = (10.0, 1.0),
+        noise_std: float | list[float] | None = None,
+        negate: bool = True,
+    ) -> None:
+        r"""Set up the problem.
+
+        Args:
+            dim: The number ``d`` of design variables, at least 2.
+            costs: Cost of measuring (f1, f2), strictly positive, in "units".
+            noise_std: Standard deviation of the observation noise, one for all outcomes
+                or a list with one per outcome; None for noise-free observations.
+            negate: Whether to negate the outcomes, so that they are maximised. False
+                gives BoTorch's minimisation problem.
+        """
+        super().__init__(dim=dim, noise_std=noise_std, negate=negate)
+        self._set_costs(costs)
+
+
+class DecoupledZDT2(_ConstantCostProblem, ZDT2):
+    r"""BoTorch's ``ZDT2`` (m = 2, concave front) with a constant cost per outcome.
+
+    The designs lie in ``[0, 1]^d``; the first outcome depends on the first column
+    only. With ``negate=True`` both outcomes are maximised, reference point (-11, -11).
+
+    Example:
+        >>> from botorch_flexibo.test_functions import DecoupledZDT2
+        >>> problem = DecoupledZDT2(dim=6, costs=(3.0, 1.0))
+        >>> problem.costs.tolist(), problem.cost_unit
+        ([3.0, 1.0], 'units')
+    """
+
+    outcome_names = ("f1", "f2")
+
+    def __init__(
+        self,
+        dim: int = 6,
+        *,
+        costs: Sequence[float] = (10.0, 1.0),
+        noise_std: float | list[float] | None = None,
+        negate: bool = True,
+    ) -> None:
+        r"""Set up the problem.
+
+        Args:
+            dim: The number ``d`` of design variables, at least 2.
+            costs: Cost of measuring (f1, f2), strictly positive, in "units".
+            noise_std: Standard deviation of the observation noise, one for all outcomes
+                or a list with one per outcome; None for noise-free observations.
+            negate: Whether to negate the outcomes, so that they are maximised. False
+                gives BoTorch's minimisation problem.
+        """
+        super().__init__(dim=dim, noise_std=noise_std, negate=negate)
+        self._set_costs(costs)
+
+
+class DecoupledDTLZ2(_ConstantCostProblem, DTLZ2):
+    r"""BoTorch's ``DTLZ2`` (any m >= 2) with a constant cost per outcome.
+
+    The designs lie in ``[0, 1]^d``. With ``negate=True`` all outcomes are maximised and
+    the reference point is (-1.1, ..., -1.1).
+
+    Example:
+        >>> from botorch_flexibo.test_functions import DecoupledDTLZ2
+        >>> problem = DecoupledDTLZ2(dim=4, num_objectives=3)
+        >>> problem.outcome_names, problem.costs.tolist()
+        (('f1', 'f2', 'f3'), [100.0, 10.0, 1.0])
+    """
+
+    def __init__(
+        self,
+        dim: int = 6,
+        num_objectives: int = 2,
+        *,
+        costs: Sequence[float] | None = None,
+        noise_std: float | list[float] | None = None,
+        negate: bool = True,
+    ) -> None:
+        r"""Set up the problem.
+
+        Args:
+            dim: The number ``d`` of design variables, larger than ``num_objectives``.
+            num_objectives: The number ``m`` of outcomes, at least 2.
+            costs: Cost of measuring each of the ``m`` outcomes, strictly positive, in
+                "units"; None for ``(10 ** (m - 1), ..., 10, 1)``.
+            noise_std: Standard deviation of the observation noise, one for all outcomes
+                or a list with one per outcome; None for noise-free observations.
+            negate: Whether to negate the outcomes, so that they are maximised. False
+                gives BoTorch's minimisation problem.
+
+        Raises:
+            ValueError: If ``num_objectives`` is smaller than 2.
+        """
+        if num_objectives < 2:
+            raise ValueError(
+                f"Expected `num_objectives` >= 2, got {num_objectives}. With a single "
+                "outcome there is nothing to decouple."
+            )
+        super().__init__(
+            dim=dim, num_objectives=num_objectives, noise_std=noise_std, negate=negate
+        )
+        self.outcome_names = tuple(f"f{i + 1}" for i in range(num_objectives))
+        if costs is None:
+            costs = [10.0**i for i in reversed(range(num_objectives))]
+        self._set_costs(costs)
