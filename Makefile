@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 NOTEBOOK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test coverage doctests lint types format notebooks build clean
+.PHONY: help env demo test coverage lint types format notebooks build clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,15 +50,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Run the demonstration; figures and numbers go to out/.
 	$(PY) -m benchmarks.demo --out out
 
-test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k name" narrows them).
+test: $(STAMP) ## Run tests and docstring examples (PYTEST_ARGS="-k name" narrows).
 	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## Run the tests and show the lines that none reaches.
 	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal \
 	    --cov --cov-report=term-missing $(PYTEST_ARGS)
-
-doctests: $(STAMP) ## Run the examples in the docstrings.
-	$(ONE_THREAD) $(PY) -m pytest --doctest-modules botorch_flexibo $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, format, and docstrings against signatures.
 	$(VENV)/bin/ruff check .

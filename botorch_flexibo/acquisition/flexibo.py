@@ -194,6 +194,9 @@ class FlexiBO(DecoupledAcquisitionFunction):
         Returns:
             A ``batch_shape``-dim tensor of volume reductions, per cost if a
             ``cost_aware_utility`` was given; non-negative.
+
+        Raises:
+            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``1 x m``.
         """
         mask = self.X_evaluation_mask
         if mask is None:

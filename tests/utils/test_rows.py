@@ -1,0 +1,129 @@
+r"""Row look-up against a dictionary."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+
+from botorch_flexibo.utils.rows import RowIndex
+
+DEVICES = ["cpu"]
+if torch.cuda.is_available():
+    DEVICES.append(pytest.param("cuda", marks=pytest.mark.gpu))
+
+# Few values, so that rows repeat, and hard ones: both zeros, subnormal, huge, and
+# neighbours that differ in the last bit only.
+VALUES = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0**-149, 2.0**100, 1.0 + 2.0**-23, np.inf]
+
+
+def dictionary_find(rows: Tensor, queries: Tensor) -> list[int]:
+    """First position of each query, or -1. Python's 0.0 and -0.0 are equal keys."""
+    first: dict[tuple, int] = {}
+    for position, row in enumerate(rows.tolist()):
+        first.setdefault(tuple(row), position)
+    return [first.get(tuple(query), -1) for query in queries.tolist()]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    data=st.data(),
+    d=st.integers(1, 4),
+    n=st.integers(0, 12),
+    q=st.integers(0, 12),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_every_row_is_found_where_a_dictionary_finds_it(data, d, n, q, dtype):
+    values = st.sampled_from(VALUES)
+    rows = torch.from_numpy(data.draw(arrays(dtype, (n, d), elements=values)))
+    queries = torch.from_numpy(data.draw(arrays(dtype, (q, d), elements=values)))
+    queries = torch.cat([queries, rows])
+    found = RowIndex(rows).find(queries)
+    assert found.dtype == torch.long
+    assert found.tolist() == dictionary_find(rows, queries)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "batch_shape", [[], [2], [2, 3], [0]], ids=["single", "batch2", "batch2x3", "none"]
+)
+def test_look_up_keeps_the_batch_shape(batch_shape, dtype, device):
+    rows = torch.arange(12, dtype=dtype, device=device).reshape(6, 2)
+    index = RowIndex(rows)
+    queries = rows[2].expand(*batch_shape, 2)
+    expected = torch.full(batch_shape, 2, device=device)
+    assert torch.equal(index.find(queries), expected)
+    assert torch.equal(index.find(queries + 0.5), torch.full_like(expected, -1))
+
+
+def test_the_first_of_equal_rows_is_found():
+    rows = torch.tensor([[5.0, 5.0], [1.0, 2.0], [1.0, 2.0], [5.0, 5.0]])
+    assert RowIndex(rows).find(rows).tolist() == [0, 1, 1, 0]
+
+
+def test_negative_zero_equals_zero():
+    rows = torch.tensor([[0.0, 1.0], [1.0, -0.0]])
+    queries = torch.tensor([[-0.0, 1.0], [1.0, 0.0], [-0.0, -1.0]])
+    assert RowIndex(rows).find(queries).tolist() == [0, 1, -1]
+
+
+def test_neighbouring_floats_are_different_rows():
+    x = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator())
+    above = torch.nextafter(x, torch.full_like(x, 2.0))
+    assert (RowIndex(x).find(above) == -1).all()
+    assert (RowIndex(above).find(x) == -1).all()
+
+
+def test_nan_rows_are_never_found():
+    rows = torch.tensor([[float("nan"), 1.0], [2.0, 3.0], [float("nan"), 1.0]])
+    assert RowIndex(rows).find(rows).tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "d"),
+    [
+        pytest.param([0.0, 1.0], 13, id="binary"),
+        pytest.param([0.0, 0.25, 0.5, 0.75, 1.0], 6, id="nas-grid"),
+        pytest.param(list(range(-40, 40)), 2, id="integers"),
+        pytest.param([2.0**k for k in range(-40, 40)], 2, id="powers-of-two"),
+        pytest.param([k / 7 for k in range(-10, 11)], 3, id="fractions"),
+    ],
+)
+def test_regular_grids_have_no_colliding_rows(levels, d):
+    grid = torch.tensor(list(itertools.product(levels, repeat=d)), dtype=torch.float64)
+    grid = grid[torch.randperm(len(grid), generator=torch.Generator())]
+    index = RowIndex(grid)
+    assert torch.equal(index.find(grid), torch.arange(len(grid)))
+    assert (index.find(grid + 1e-3) == -1).all()
+
+
+def test_a_hash_with_collisions_is_replaced_by_the_next(monkeypatch):
+    # A multiplier of zero gives every row the same key.
+    rows = torch.rand(20, 2, generator=torch.Generator())
+    good = RowIndex(rows)._multiplier
+    monkeypatch.setattr("botorch_flexibo.utils.rows._MULTIPLIERS", (0, good))
+    assert torch.equal(RowIndex(rows).find(rows), torch.arange(20))
+
+
+@pytest.mark.parametrize(
+    "batch_shape", [[], [2], [2, 3]], ids=["single", "batch2", "batch2x3"]
+)
+def test_an_empty_index_finds_nothing(batch_shape):
+    found = RowIndex(torch.empty(0, 3)).find(torch.zeros(*batch_shape, 3))
+    assert torch.equal(found, torch.full(batch_shape, -1))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)], ids=["one-dim", "three-dim"])
+def test_rows_that_are_not_a_matrix_are_refused(shape):
+    with pytest.raises(
+        BotorchTensorDimensionError, match=r"Expected rows to be `n x d`, but got `"
+    ):
+        RowIndex(torch.zeros(shape))
