@@ -46,13 +46,11 @@ METHODS: dict[str, MethodFactory] = {
     "FlexiBO, no cost": lambda _: AcquisitionPolicy(
         FlexiBOFactory(weighting=unweighted)
     ),
-    "coupled qLogNEHVI": lambda _: CoupledPolicy(),
+    "coupled qLogNEHVI": lambda _: CoupledPolicy(max_candidates=256),
     "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),
-    # Scoring slows down with every partly measured design in the baseline, and this
-    # method collects hundreds: fewer candidates keep a decision at a few seconds.
     "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
-        CoupledPolicy(q=25, max_candidates=64)
+        CoupledPolicy(max_candidates=256)
     ),
     "random, coupled": lambda problem: RandomPolicy(_all_outcomes(problem)),
-    "random, decoupled": lambda _: RandomPolicy(),
+    "random, decoupled": lambda _: RandomPolicy(weighting=unweighted),
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import time
 import warnings
 from collections.abc import Callable
@@ -74,15 +73,22 @@ _SCORERS: dict[str, Callable[[ModelList, DecoupledState], Tensor]] = {
 }
 
 
-def _peak_memory(name: str, queue: Any) -> None:
-    """Peak resident memory of a fresh process, and how much of it scoring added."""
+def _peak_mib() -> int:
+    """Peak resident memory of this process (Linux; getrusage inherits the parent's)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    raise RuntimeError("Expected a line VmHWM in /proc/self/status, but found none.")
+
+
+def _measure_memory(name: str, queue: Any) -> None:
+    """Peak memory of a fresh process, and how much of it scoring added."""
     warnings.simplefilter("ignore")
     model, state = _setup()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = _peak_mib()
     with torch.no_grad():
         _SCORERS[name](model, state)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    queue.put({"peak_mib": round(after), "added_mib": round(after - before)})
+    queue.put({"peak_mib": _peak_mib(), "added_mib": _peak_mib() - before})
 
 
 def run(repeats: int) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def run(repeats: int) -> dict[str, Any]:
     result: dict[str, Any] = {"designs": len(state.choices), "data": _NUM_DATA}
     for name in _SCORERS:
         queue = context.SimpleQueue()
-        process = context.Process(target=_peak_memory, args=(name, queue))
+        process = context.Process(target=_measure_memory, args=(name, queue))
         process.start()
         memory = queue.get()
         process.join()

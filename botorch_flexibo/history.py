@@ -82,8 +82,9 @@ class DecoupledHistory:
     @property
     def cost_by_outcome(self) -> dict[str, float]:
         """What was spent on each outcome, by name."""
-        paid = torch.tensor([record.costs for record in self.records])
-        sums = paid.to(torch.float64).reshape(-1, len(self.outcome_names)).sum(dim=0)
+        paid = [record.costs for record in self.records]
+        table = torch.tensor(paid, dtype=torch.float64)
+        sums = table.reshape(-1, len(self.outcome_names)).sum(dim=0)
         return dict(zip(self.outcome_names, sums.tolist(), strict=True))
 
     def to_pandas(self) -> pd.DataFrame:

@@ -360,7 +360,9 @@ class _Run:
     def _believed_costs(self) -> Model:
         if self.cost_model is not None:
             return self.cost_model
-        paid = torch.tensor([record.costs for record in self.records])
+        paid = torch.tensor(
+            [record.costs for record in self.records], dtype=torch.float64
+        )
         counts = (paid > 0).sum(dim=0).clamp_min(1)
         return FixedCostModel((paid.sum(dim=0) / counts).to(self.problem.bounds))
 

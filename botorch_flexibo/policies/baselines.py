@@ -17,6 +17,7 @@ from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import draw_sobol_samples, sample_simplex
 from torch import Tensor
 
+from botorch_flexibo.acquisition.cost_aware import per_cost
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.utils.pareto_region import (
@@ -44,7 +45,7 @@ def qlognehvi_factory(model: ModelList, state: DecoupledState) -> AcquisitionFun
     return qLogNoisyExpectedHypervolumeImprovement(
         model,
         ref_point=state.ref_point,
-        X_baseline=state.X,
+        X_baseline=_baseline(state),
         sampler=SobolQMCNormalSampler(torch.Size([_NUM_SAMPLES]), seed=state.seed),
         prune_baseline=True,
     )
@@ -63,33 +64,47 @@ def qlognparego_factory(model: ModelList, state: DecoupledState) -> AcquisitionF
     weights = sample_simplex(state.Y.shape[-1], seed=state.seed).squeeze(0)
     return qLogNParEGO(
         model,
-        X_baseline=state.X,
+        X_baseline=_baseline(state),
         scalarization_weights=weights.to(state.X),
         sampler=SobolQMCNormalSampler(torch.Size([_NUM_SAMPLES]), seed=state.seed),
         prune_baseline=True,
     )
 
 
+def _baseline(state: DecoupledState) -> Tensor:
+    """Completely measured designs, so that a half-measured one can still improve."""
+    complete = state.measured.all(dim=-1)
+    return state.X[complete] if complete.any() else state.X
+
+
 class RandomPolicy(Policy):
     r"""A random design and a random set of outcomes, never measured before.
 
-    Masks are drawn with probability inverse to their believed cost, so that every
-    objective receives the same money.
+    Masks are drawn with probability inverse to their weighted cost: by default every
+    objective receives the same money, with :func:`unweighted` the same number of
+    measurements.
 
     Example:
         >>> RandomPolicy()(model, state).evaluation_mask.sum().item()
         1
     """
 
-    def __init__(self, evaluation_masks: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        evaluation_masks: Tensor | None = None,
+        weighting: Callable[[Tensor], Tensor] = per_cost,
+    ) -> None:
         r"""Random policy.
 
         Args:
             evaluation_masks: A ``k x m``-dim boolean tensor of the masks to draw from.
                 None means every outcome on its own (decoupled); a single row of True
                 is the coupled random search.
+            weighting: Maps believed costs to the inverse of a mask's chance, see
+                :class:`DecoupledCostUtility`.
         """
         self.evaluation_masks = evaluation_masks
+        self.weighting = weighting
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Draw one measurement.
@@ -121,7 +136,8 @@ class RandomPolicy(Policy):
                 f" {state.max_cost}, but none of {free.numel()} is left."
             )
         # First the mask, then a design it is free at.
-        chance = torch.where(free.any(dim=0), 1 / costs.mean(dim=0), 0.0)
+        chance = 1 / self.weighting(costs.mean(dim=0))
+        chance = torch.where(free.any(dim=0), chance, 0.0)
         mask = int(chance.multinomial(1, generator=generator))
         rows = free[:, mask].nonzero().squeeze(-1)
         row = rows[int(torch.randint(len(rows), (1,), generator=generator))]
@@ -260,7 +276,8 @@ class VariancePerCostPolicy(Policy):
     r"""A design by a coupled acquisition, then its outcome with most variance per cost.
 
     The simple strong baseline: the posterior variance of each missing outcome, divided
-    by the variance of its data (so that units do not matter) and by its cost.
+    by the variance of its data (so that units do not matter) and by its cost. A design
+    whose cheap outcome is known may be chosen again, and then gets the dear one.
 
     Example:
         >>> VariancePerCostPolicy(CoupledPolicy())(model, state).evaluation_mask.sum()

@@ -80,7 +80,7 @@ def golden(boxes: list, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...
 
 def rand(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(*shape, generator=generator, dtype=dtype)
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def grid_points(*shape: int, seed: int, top: int = 4) -> Tensor:
@@ -268,12 +268,16 @@ def test_points_that_do_not_exceed_the_reference_count_nothing(m, batch_shape):
     Y[..., 1, 0] = 0.5  # on one of its faces
     Y[..., 2, -1] = -7.0  # below it in one outcome only
     expected = hypervolume(Y[..., 3:, :], ref)
-    assert torch.equal(hypervolume(Y, ref), expected)
-    assert torch.equal(expected, (Y[..., 3, :] - 0.5).prod(dim=-1))
+    torch.testing.assert_close(hypervolume(Y, ref), expected, rtol=1e-12, atol=0.0)
+    box = (Y[..., 3, :] - 0.5).prod(dim=-1)
+    torch.testing.assert_close(expected, box, rtol=1e-12, atol=0.0)
 
 
-@batch_shapes
-@pytest.mark.parametrize("m", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("m", "batch_shape"),
+    [(2, []), (2, [2]), (2, [2, 3]), (3, []), (3, [2]), (3, [2, 3]), (4, [])],
+    ids=str,
+)
 def test_hypervolume_has_the_right_gradient(m, batch_shape):
     Y = rand(*batch_shape, 5, m, seed=7).requires_grad_()
     ref = torch.full((m,), 0.05, dtype=torch.float64)
@@ -303,7 +307,11 @@ def test_hypervolume_refuses_a_reference_point_that_is_not_finite(value):
 @pytest.mark.parametrize("kind", ["random", "tied"])
 def test_front_mask_equals_moocore(kind, m, dtype, device):
     for seed in range(6):
-        Y = rand(12, m, seed=seed) if kind == "random" else grid_points(12, m, seed=seed)
+        Y = (
+            rand(12, m, seed=seed)
+            if kind == "random"
+            else grid_points(12, m, seed=seed)
+        )
         Y = Y.to(dtype)
         # moocore keeps the first of duplicates too; it calls for m >= 2.
         columns = Y if m > 1 else Y.expand(-1, 2)
@@ -330,9 +338,10 @@ def test_front_mask_keeps_the_first_of_equal_points(m):
 @pytest.mark.parametrize("m", [2, 3])
 def test_front_mask_of_many_points_equals_moocore(m):
     # Beyond 1000 points BoTorch takes another path.
-    Y = rand(1500, m, seed=2).mul(40).round()
+    Y = rand(1500, m, seed=2)
+    Y = (40 * Y / Y.norm(dim=-1, keepdim=True)).round()
     expected = moocore.is_nondominated(-Y.numpy())
-    assert expected.sum() > 3
+    assert 10 < expected.sum() < len(torch.unique(Y, dim=0)) < 1500
     assert front_mask(Y).tolist() == expected.tolist()
 
 
@@ -350,9 +359,7 @@ def test_undominated_follows_its_definition(boxes):
     point = (lower == upper).all(axis=-1)  # zero width
     expected = []
     for u in designs:
-        dominators = [
-            v for v in designs if v != u and (lower[v] >= upper[u]).all()
-        ]
+        dominators = [v for v in designs if v != u and (lower[v] >= upper[u]).all()]
         if point[u]:  # of equal points the first is kept
             dominators = [
                 v
@@ -491,7 +498,7 @@ def test_region_volume_refuses_corners_of_different_shapes():
 
 @dtypes
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("m", [1, 2, 3, 4])
+@pytest.mark.parametrize("m", [2, 3, 4])
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_collapse_gains_of_random_boxes_equal_brute_force(n, m, dtype, device):
     ref = torch.full((m,), 0.2, dtype=torch.float64)
@@ -502,9 +509,7 @@ def test_collapse_gains_of_random_boxes_equal_brute_force(n, m, dtype, device):
         assert gains.dtype == dtype
         expected = moocore_gains(mean, lower, upper, ref.to(dtype).double())
         atol = 1e-5 if dtype == torch.float32 else 1e-12
-        torch.testing.assert_close(
-            gains.cpu().double(), expected, rtol=1e-5, atol=atol
-        )
+        torch.testing.assert_close(gains.cpu().double(), expected, rtol=1e-5, atol=atol)
 
 
 @PROPERTY
@@ -513,9 +518,9 @@ def test_collapse_gains_of_integer_boxes_equal_counting_cells(boxes):
     lower, mean, upper = boxes
     gains = collapse_gains(*as_tensors(boxes))
     assert gains.tolist() == counted_gains(mean, lower, upper).tolist()
-    volume = region_volume(*torch.from_numpy(boxes[[0, 2]]).double(), gains.new_zeros(
-        boxes.shape[-1]
-    ))
+    volume = region_volume(
+        *torch.from_numpy(boxes[[0, 2]]).double(), gains.new_zeros(boxes.shape[-1])
+    )
     assert volume.item() == counted_region_volume(lower, upper)
 
 
@@ -586,9 +591,10 @@ def test_a_duplicate_leaves_the_volume_and_the_gains_of_all_others(boxes, data):
     # The twin still reaches the upper corner, so that only the gain from the lower
     # corner is left to the copied design, and to its twin the same.
     lower_doubled, mean_doubled, upper_doubled = doubled
-    assert gains.tolist() == counted_gains(
-        mean_doubled, lower_doubled, upper_doubled
-    ).tolist()
+    assert (
+        gains.tolist()
+        == counted_gains(mean_doubled, lower_doubled, upper_doubled).tolist()
+    )
     others = torch.arange(len(mean)) != copied
     assert torch.equal(gains[:-1][others], single[others])
     assert torch.equal(gains[-1], gains[copied])
@@ -821,10 +827,8 @@ def test_pal_beta_is_positive_and_grows_with_the_iteration(
 )
 def test_pal_beta_refuses_counts_below_one(counts):
     iteration, num_designs, num_outcomes = counts
-    with pytest.raises(
-        InputDataError,
-        match=rf"to be at least 1, but got {iteration}, {num_designs} and {num_outcomes}",
-    ):
+    numbers = f"{iteration}, {num_designs} and {num_outcomes}"
+    with pytest.raises(InputDataError, match=f"to be at least 1, but got {numbers}"):
         pal_beta(iteration, num_designs=num_designs, num_outcomes=num_outcomes)
 
 

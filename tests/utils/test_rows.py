@@ -95,6 +95,7 @@ def test_nan_rows_are_never_found():
         pytest.param(list(range(-40, 40)), 2, id="integers"),
         pytest.param([2.0**k for k in range(-40, 40)], 2, id="powers-of-two"),
         pytest.param([k / 7 for k in range(-10, 11)], 3, id="fractions"),
+        pytest.param([-1e2, -9.0, -2.0, -0.1, 0.1, 2.0, 9.0, 1e2], 4, id="signs"),
     ],
 )
 def test_regular_grids_have_no_colliding_rows(levels, d):
@@ -103,6 +104,13 @@ def test_regular_grids_have_no_colliding_rows(levels, d):
     index = RowIndex(grid)
     assert torch.equal(index.find(grid), torch.arange(len(grid)))
     assert (index.find(grid + 1e-3) == -1).all()
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_rows_that_differ_only_in_their_signs_are_told_apart(d):
+    rows = torch.rand(5000, d, dtype=torch.float64, generator=torch.Generator())
+    rows = torch.cat([rows, -rows])
+    assert torch.equal(RowIndex(rows).find(rows), torch.arange(len(rows)))
 
 
 def test_a_hash_with_collisions_is_replaced_by_the_next(monkeypatch):

@@ -1,0 +1,297 @@
+r"""Value per cost, with any mask per point."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from botorch.acquisition.cost_aware import InverseCostWeightedUtility
+from botorch.exceptions.errors import BotorchTensorDimensionError
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from botorch_flexibo.acquisition import (
+    DecoupledCostUtility,
+    FlexiBO,
+    LogDamped,
+    per_cost,
+    unweighted,
+)
+from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.optim import optimize_acqf_decoupled
+
+PROPERTY = settings(deadline=None, max_examples=150)
+
+dtypes = pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64], ids=["float32", "float64"]
+)
+batch_shapes = pytest.mark.parametrize(
+    "batch_shape", [[], [2], [2, 3]], ids=["single", "batch2", "batch2x3"]
+)
+WEIGHTINGS = [
+    pytest.param(per_cost, id="per_cost"),
+    pytest.param(LogDamped(unit=2.0), id="log_damped"),
+    pytest.param(unweighted, id="unweighted"),
+]
+
+
+def rand(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def fixed_costs(*costs: float, dtype: torch.dtype = torch.float64) -> FixedCostModel:
+    return FixedCostModel(torch.tensor(costs, dtype=dtype))
+
+
+def varying_costs() -> GenericDeterministicModel:
+    """Costs of three outcomes that depend on the design."""
+
+    def cost(X: Tensor) -> Tensor:
+        return torch.stack([1 + X[..., 0], 5 * X[..., 1] + 2, X.sum(-1).exp()], dim=-1)
+
+    return GenericDeterministicModel(cost, num_outputs=3)
+
+
+def cost_models(dtype: torch.dtype) -> list:
+    return [fixed_costs(10.0, 1.0, 0.3, dtype=dtype), varying_costs()]
+
+
+def random_masks(q: int, seed: int) -> Tensor:
+    masks = rand(q, 3, seed=seed) < 0.5
+    masks[:, 0] |= ~masks.any(dim=-1)
+    return masks
+
+
+# Against BoTorch and loops ---------------------------------------------------------
+
+
+@dtypes
+@batch_shapes
+@pytest.mark.parametrize("q", [1, 3])
+@pytest.mark.parametrize("sample_shape", [[], [4]], ids=["no-samples", "samples"])
+@pytest.mark.parametrize("mask", [None, [1, 0, 0], [0, 1, 1], [1, 1, 1]], ids=str)
+def test_equal_masks_give_what_botorch_gives(mask, sample_shape, q, batch_shape, dtype):
+    X = rand(*batch_shape, q, 2, seed=1, dtype=dtype)
+    deltas = rand(*sample_shape, *batch_shape, seed=2, dtype=dtype) - 0.5
+    if mask is not None:
+        mask = torch.tensor(mask, dtype=torch.bool).expand(q, 3)
+    for cost_model in cost_models(dtype):
+        value = DecoupledCostUtility(cost_model)(X, deltas, X_evaluation_mask=mask)
+        expected = InverseCostWeightedUtility(cost_model)(
+            X, deltas, X_evaluation_mask=mask
+        )
+        assert value.shape == (*sample_shape, *batch_shape)
+        torch.testing.assert_close(value, expected)
+
+
+@dtypes
+@batch_shapes
+def test_different_masks_in_one_batch_sum_their_own_costs(batch_shape, dtype):
+    q = 4
+    X = rand(*batch_shape, q, 2, seed=1, dtype=dtype)
+    mask = random_masks(q, seed=3)
+    assert len(torch.unique(mask, dim=0)) > 1
+    for cost_model in cost_models(dtype):
+        costs = cost_model(X)
+        expected = torch.zeros(batch_shape, dtype=dtype)
+        for point in range(q):
+            for outcome in range(3):
+                if mask[point, outcome]:
+                    expected = expected + costs[..., point, outcome]
+        utility = DecoupledCostUtility(cost_model)
+        torch.testing.assert_close(utility.cost(X, mask), expected)
+        deltas = torch.full(batch_shape, 6.0, dtype=dtype)
+        torch.testing.assert_close(
+            utility(X, deltas, X_evaluation_mask=mask), 6 / expected
+        )
+
+
+@batch_shapes
+def test_no_mask_costs_as_much_as_all_outcomes(batch_shape):
+    X = rand(*batch_shape, 2, 2, seed=1)
+    utility = DecoupledCostUtility(varying_costs())
+    every = torch.ones(2, 3, dtype=torch.bool)
+    assert torch.equal(utility.cost(X), utility.cost(X, every))
+    assert torch.equal(utility.outcome_costs(X).sum(dim=(-2, -1)), utility.cost(X))
+
+
+def test_an_empty_batch_costs_nothing():
+    utility = DecoupledCostUtility(varying_costs())
+    assert utility.cost(torch.empty(0, 1, 2)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "divisor"),
+    [
+        pytest.param(per_cost, 11.0, id="per_cost"),
+        pytest.param(LogDamped(unit=2.0), math.log(1 + 11 / 2), id="log_damped"),
+        pytest.param(unweighted, 1.0, id="unweighted"),
+    ],
+)
+def test_weightings_divide_gains_and_multiply_losses(weighting, divisor):
+    utility = DecoupledCostUtility(fixed_costs(10.0, 1.0), weighting)
+    deltas = torch.tensor([3.0, 0.0, -3.0], dtype=torch.float64)
+    value = utility(torch.zeros(3, 1, 2), deltas)
+    expected = torch.tensor([3 / divisor, 0.0, -3 * divisor], dtype=torch.float64)
+    torch.testing.assert_close(value, expected)
+
+
+@PROPERTY
+@given(cost=st.floats(1e-6, 1e6), factor=st.floats(1e-3, 1e3), unit=st.floats(0.01, 99))
+def test_the_log_damped_weight_depends_on_the_ratio_to_the_unit_only(
+    cost, factor, unit
+):
+    cost = torch.tensor(cost, dtype=torch.float64)
+    weight = LogDamped(unit)(cost)
+    assert weight > 0
+    torch.testing.assert_close(LogDamped(unit * factor)(cost * factor), weight)
+
+
+@pytest.mark.parametrize("unit", [0.0, -1.0, math.nan, math.inf])
+def test_log_damping_refuses_units_that_are_not_positive_and_finite(unit):
+    with pytest.raises(
+        InvalidCostError, match=rf"positive, finite unit of cost, but got {unit}"
+    ):
+        LogDamped(unit)
+
+
+# What a cost may change ------------------------------------------------------------
+
+
+@PROPERTY
+@given(
+    delta=st.floats(-1e6, 1e6),
+    costs=st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=2),
+)
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_dearer_twin_is_never_preferred(weighting, delta, costs):
+    utility = DecoupledCostUtility(fixed_costs(*sorted(costs)), weighting)
+    X = torch.zeros(1, 1, 1)
+    delta = torch.tensor([delta], dtype=torch.float64)
+    cheap, dear = (
+        utility(X, delta, X_evaluation_mask=torch.tensor([mask]))
+        for mask in ([True, False], [False, True])
+    )
+    assert cheap >= dear
+    # Measuring both costs more than either.
+    assert dear >= utility(X, delta)
+
+
+@PROPERTY
+@given(
+    deltas=st.lists(st.floats(-10, 10), min_size=2, max_size=8),
+    factor=st.floats(1e-4, 1e4),
+    power=st.integers(-30, 30),
+    seed=st.integers(0, 50),
+)
+@pytest.mark.parametrize("weighting", [per_cost, LogDamped, unweighted])
+def test_a_common_factor_of_all_costs_changes_no_choice(
+    weighting, deltas, factor, power, seed
+):
+    # Choices are compared among gains only, or among losses only: zero divides them.
+    deltas = torch.tensor(deltas, dtype=torch.float64).abs()
+    X = rand(len(deltas), 1, 2, seed=seed)
+
+    def value(scale: float, sign: int) -> Tensor:
+        weigh = LogDamped(2.0 * scale) if weighting is LogDamped else weighting
+        model = GenericDeterministicModel(lambda X: scale * (0.1 + X), num_outputs=2)
+        return DecoupledCostUtility(model, weigh)(X, sign * deltas)
+
+    for sign in (1, -1):
+        before = value(1.0, sign)
+        after = value(factor, sign)
+        # Rounding may swap pairs that are equal but for rounding.
+        gap = before.max() - before[after.argmax()]
+        assert gap <= 1e-12 * before.abs().max()
+        if weighting is not LogDamped:  # no rounding at all
+            assert value(2.0**power, sign).argmax() == before.argmax()
+
+
+def gp_list(seed: int = 0) -> ModelListGP:
+    X = rand(6, 2, seed=seed)
+    Y = torch.stack([(4 * X[:, 0]).sin(), (3 * X[:, 1]).cos() - X[:, 0]], dim=-1)
+    return ModelListGP(SingleTaskGP(X, Y[:, :1]), SingleTaskGP(X, Y[:, 1:]))
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+@pytest.mark.parametrize("weighting", [per_cost, LogDamped(unit=1.0)])
+def test_a_hundredfold_cost_moves_choices_to_the_other_outcome(weighting, outcome):
+    model, designs = gp_list(), rand(40, 2, seed=3)
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+
+    def count(cost: float) -> int:
+        costs = [1.0, 1.0]
+        costs[outcome] = cost
+        acqf = FlexiBO(
+            model,
+            ref_point=torch.tensor([-2.0, -2.0]),
+            X_designs=designs,
+            cost_aware_utility=DecoupledCostUtility(fixed_costs(*costs), weighting),
+        )
+        request = optimize_acqf_decoupled(acqf, bounds, choices=designs, q=10)
+        assert request.cost.tolist() == [
+            cost if row[outcome] else 1.0 for row in request.evaluation_mask
+        ]
+        return int(request.evaluation_mask[:, outcome].sum())
+
+    assert count(1.0) > 2
+    assert count(100.0) < count(1.0)
+    assert count(0.01) > count(1.0)
+
+
+# Errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("position", [0, 1])
+def test_costs_that_are_not_positive_and_finite_are_refused(position, cost):
+    costs = [2.0, 3.0]
+    costs[position] = cost
+    utility = DecoupledCostUtility(fixed_costs(*costs))
+    X, deltas = torch.zeros(2, 1, 1), torch.ones(2)
+    message = rf"positive and finite, but got {cost}\. Bound the cost model away"
+    with pytest.raises(InvalidCostError, match=message):
+        utility(X, deltas)
+    # Also when the outcome is not asked for.
+    mask = torch.tensor([[position == 1, position == 0]])
+    with pytest.raises(InvalidCostError, match=message):
+        utility.cost(X, mask)
+
+
+def test_costs_whose_ratio_overflows_are_refused():
+    utility = DecoupledCostUtility(fixed_costs(1e-300, 1e300))
+    with pytest.raises(
+        InvalidCostError, match=r"ratio is finite, but got 1e-300 and 1e\+300\. Express"
+    ):
+        utility(torch.zeros(1, 1, 1), torch.ones(1))
+
+
+def test_a_regression_model_that_predicts_negative_costs_is_refused():
+    X = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+    utility = DecoupledCostUtility(SingleTaskGP(X, X - 0.5))
+    assert utility.cost(torch.ones(1, 1, 1, dtype=torch.float64)) > 0
+    with pytest.raises(InvalidCostError, match=r"positive and finite, but got -0\.\d+"):
+        utility.cost(torch.zeros(1, 1, 1, dtype=torch.float64))
+
+
+def test_an_invalid_cost_is_a_value_error():
+    with pytest.raises(ValueError, match=r"positive and finite, but got 0\.0"):
+        check_costs(torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 3), (2, 1, 2)], ids=str)
+def test_masks_that_do_not_fit_are_refused(shape):
+    utility = DecoupledCostUtility(fixed_costs(10.0, 1.0))
+    mask = torch.ones(shape, dtype=torch.bool)
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"X_evaluation_mask of shape `1 x 2` \(points x outputs of the cost",
+    ):
+        utility.cost(torch.zeros(5, 1, 3), mask)

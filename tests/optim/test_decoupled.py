@@ -1,0 +1,675 @@
+r"""The exhaustive search over designs and masks against loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    CandidateGenerationError,
+    InputDataError,
+)
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import ModelList
+from botorch.utils.transforms import t_batch_mode_transform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from botorch_flexibo.acquisition import DecoupledCostUtility, FlexiBO
+from botorch_flexibo.optim import EvaluationRequest, optimize_acqf_decoupled
+
+PROPERTY = settings(deadline=None, max_examples=150)
+DEVICES = ["cpu"]
+if torch.cuda.is_available():
+    DEVICES.append(pytest.param("cuda", marks=pytest.mark.gpu))
+
+BOUNDS = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+SINGLES = torch.eye(2, dtype=torch.bool)
+ALL_MASKS = torch.tensor([[True, False], [False, True], [True, True]])
+
+
+def rand(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def gp_list(d: int = 2, n: int = 8, seed: int = 0) -> ModelListGP:
+    X = rand(n, d, seed=seed)
+    Y = torch.stack([(4 * X[:, 0]).sin(), (3 * X[:, 1]).cos() - X[:, 0]], dim=-1)
+    return ModelListGP(SingleTaskGP(X, Y[:, :1]), SingleTaskGP(X, Y[:, 1:]))
+
+
+def flexibo(designs: Tensor, costs: list[float] | None = None, **kwargs) -> FlexiBO:
+    utility = None
+    if costs is not None:
+        utility = DecoupledCostUtility(
+            FixedCostModel(torch.tensor(costs, dtype=torch.float64))
+        )
+    return FlexiBO(
+        gp_list(designs.shape[-1]),
+        ref_point=torch.tensor([-2.0, -2.0]),
+        X_designs=designs,
+        cost_aware_utility=utility,
+        **kwargs,
+    )
+
+
+class TableAcquisition(DecoupledAcquisitionFunction):
+    """Values that are looked up: designs are numbers, masks are numbered."""
+
+    def __init__(
+        self, table: Tensor, masks: Tensor, costs: Tensor | None = None
+    ) -> None:
+        m = masks.shape[-1]
+        super().__init__(
+            ModelList(*[GenericDeterministicModel(lambda X: X[..., :1])] * m)
+        )
+        self.table, self.masks, self.calls = table, masks, 0
+        self.cost_aware_utility = None
+        if costs is not None:
+            model = GenericDeterministicModel(lambda X: costs[X[..., 0].long()], m)
+            self.cost_aware_utility = DecoupledCostUtility(model)
+
+    def forward(self, X: Tensor) -> Tensor:
+        self.calls += 1
+        column = (self.masks == self.X_evaluation_mask).all(dim=-1).nonzero()[0, 0]
+        return self.table[X[..., 0, 0].long(), column]
+
+
+class MaskedVariance(DecoupledAcquisitionFunction):
+    """Posterior variance of the masked outcomes, given the pending measurements."""
+
+    @t_batch_mode_transform(expected_q=1)
+    def forward(self, X: Tensor) -> Tensor:
+        variances = []
+        for i, model in enumerate(self.model.models):
+            if self.X_pending is not None:
+                mask = self.X_pending_evaluation_mask
+                pending = self.X_pending if mask is None else self.X_pending[mask[:, i]]
+                if len(pending) > 0:
+                    mean = model.posterior(pending).mean
+                    model = model.condition_on_observations(pending, mean)  # noqa: PLW2901
+            variances.append(model.posterior(X).variance[..., 0, 0])
+        variance = torch.stack(variances, dim=-1)
+        if self.X_evaluation_mask is not None:
+            variance = variance * self.X_evaluation_mask[0]
+        return variance.sum(dim=-1)
+
+
+def masked_variance(designs: Tensor) -> MaskedVariance:
+    return MaskedVariance(gp_list(designs.shape[-1]))
+
+
+ACQUISITIONS = [
+    pytest.param(flexibo, id="FlexiBO"),
+    pytest.param(masked_variance, id="MaskedVariance"),
+]
+
+
+def manual_greedy(
+    acqf: DecoupledAcquisitionFunction, choices: Tensor, masks: Tensor, q: int
+) -> list[tuple[int, int, float]]:
+    """Score pair by pair, take the first best, make it pending, repeat."""
+    picks: list[tuple[int, int, float]] = []
+    taken: set[tuple[int, int]] = set()
+    for _ in range(q):
+        best = None
+        for u, k in itertools.product(range(len(choices)), range(len(masks))):
+            outcomes = masks[k].nonzero().flatten().tolist()
+            if any((u, i) in taken for i in outcomes):
+                continue
+            acqf.X_evaluation_mask = masks[k : k + 1]
+            with torch.no_grad():
+                value = acqf(choices[u].reshape(1, 1, -1)).item()
+            if best is None or value > best[2] + 1e-12:
+                best = (u, k, value)
+        picks.append(best)
+        taken |= {(best[0], i) for i in masks[best[1]].nonzero().flatten().tolist()}
+        acqf.set_X_pending(
+            torch.stack([choices[u] for u, _, _ in picks]),
+            torch.stack([masks[k] for _, k, _ in picks]),
+        )
+    acqf.X_evaluation_mask = None
+    acqf.set_X_pending(None)
+    return picks
+
+
+def assert_picks(
+    request: EvaluationRequest,
+    picks: list[tuple[int, int, float]],
+    choices: Tensor,
+    masks: Tensor,
+) -> None:
+    assert torch.equal(request.X, choices[[u for u, _, _ in picks]])
+    assert torch.equal(request.evaluation_mask, masks[[k for _, k, _ in picks]])
+    assert request.acq_value.tolist() == pytest.approx(
+        [value for _, _, value in picks], rel=1e-8, abs=1e-12
+    )
+
+
+# The choice ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masks", [None, ALL_MASKS], ids=["singles", "all-masks"])
+@pytest.mark.parametrize("make", ACQUISITIONS)
+def test_the_best_pair_is_the_argmax_over_all_pairs(make, masks):
+    choices = rand(30, 2, seed=1)
+    acqf = make(choices)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=choices, evaluation_masks=masks
+    )
+    masks = SINGLES if masks is None else masks
+    assert request.X.shape == request.evaluation_mask.shape == (1, 2)
+    assert request.cost is None
+    assert_picks(request, manual_greedy(acqf, choices, masks, q=1), choices, masks)
+
+
+@pytest.mark.parametrize("masks", [SINGLES, ALL_MASKS], ids=["singles", "all-masks"])
+@pytest.mark.parametrize("make", ACQUISITIONS)
+def test_a_batch_is_what_greedy_picks_with_pending_pairs_give(make, masks):
+    choices = rand(8, 2, seed=2)
+    acqf = make(choices)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=choices, q=4, evaluation_masks=masks
+    )
+    assert_picks(request, manual_greedy(acqf, choices, masks, q=4), choices, masks)
+
+
+@pytest.mark.parametrize("make", ACQUISITIONS)
+def test_earlier_picks_of_a_batch_change_the_value_of_later_ones(make):
+    choices = rand(12, 2, seed=2)
+    acqf = make(choices)
+    request = optimize_acqf_decoupled(acqf, BOUNDS, choices=choices, q=4)
+    alone = []
+    for X, mask in zip(request.X, request.evaluation_mask, strict=True):
+        acqf.X_evaluation_mask = mask.unsqueeze(0)
+        alone.append(acqf(X.unsqueeze(0)).item())
+    assert request.acq_value[0].item() == pytest.approx(alone[0])
+    assert request.acq_value[-1].item() != pytest.approx(alone[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_have_the_dtype_and_device_of_the_choices(dtype, device):
+    choices = torch.arange(4, dtype=dtype, device=device).unsqueeze(-1)
+    table = torch.tensor([[1, 2], [3, 9], [4, 5], [0, 0]], dtype=dtype, device=device)
+    acqf = TableAcquisition(table, SINGLES.to(device), costs=table + 1)
+    bounds = torch.tensor([[0.0], [3.0]], dtype=dtype, device=device)
+    request = optimize_acqf_decoupled(acqf, bounds, choices=choices, q=3)
+    assert request.X.flatten().tolist() == [1, 2, 2]
+    assert request.acq_value.tolist() == [9, 5, 4]
+    assert request.cost.tolist() == [10, 6, 5]
+    for tensor in (request.X, request.acq_value, request.cost):
+        assert tensor.dtype == dtype
+        assert tensor.device.type == device
+    assert request.evaluation_mask.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert request.evaluation_mask.dtype == torch.bool
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        # Equal values everywhere: the cheapest pair first.
+        pytest.param([[3, 2], [3, 1], [1, 3]], [(1, 1), (2, 0)], id="cheaper"),
+        # Equal costs too: the first design, then the first mask.
+        pytest.param([[1, 1], [1, 1], [1, 1]], [(0, 0), (0, 1)], id="first"),
+        pytest.param([[2, 2], [2, 1], [1, 1]], [(1, 1), (2, 0)], id="design"),
+        # No costs known.
+        pytest.param(None, [(0, 0), (0, 1)], id="no-costs"),
+    ],
+)
+def test_ties_go_to_the_cheaper_then_the_first_design_then_the_first_mask(
+    costs, expected
+):
+    choices = torch.arange(3.0).unsqueeze(-1)
+    costs = None if costs is None else torch.tensor(costs, dtype=torch.float64)
+    acqf = TableAcquisition(torch.zeros(3, 2), SINGLES, costs)
+    bounds = torch.tensor([[0.0], [2.0]])
+    request = optimize_acqf_decoupled(acqf, bounds, choices=choices, q=2)
+    designs = request.X.flatten().long().tolist()
+    masks = request.evaluation_mask.long().argmax(dim=-1).tolist()
+    assert list(zip(designs, masks, strict=True)) == expected
+
+
+@st.composite
+def problems(draw) -> dict:
+    """Small tables with many ties, pairs to avoid, pending pairs and a cost limit."""
+    n = draw(st.integers(1, 5))
+    masks = draw(st.sampled_from([SINGLES, ALL_MASKS, ALL_MASKS.flip(0)]))
+
+    def grid(columns: int, values: st.SearchStrategy) -> list:
+        return [[draw(values) for _ in range(columns)] for _ in range(n)]
+
+    values = st.sampled_from([-math.inf, 0.0, 1.0, 2.0])
+    taken = st.sampled_from([False, False, True])
+    return {
+        "table": torch.tensor(grid(len(masks), values), dtype=torch.float64),
+        "masks": masks,
+        "costs": torch.tensor(grid(2, st.integers(1, 3)), dtype=torch.float64),
+        "avoid": torch.tensor(grid(2, taken)),
+        "pending": torch.tensor(grid(2, taken)),
+        "max_cost": draw(st.sampled_from([0.5, 1.0, 2.0, 3.5, math.inf])),
+        "q": draw(st.integers(1, 6)),
+    }
+
+
+@PROPERTY
+@given(problem=problems())
+def test_choices_follow_the_stated_order_and_limits(problem):
+    table, masks, costs = problem["table"], problem["masks"], problem["costs"]
+    n = len(table)
+    choices = torch.arange(n, dtype=torch.float64).unsqueeze(-1)
+
+    taken = {
+        tuple(p) for p in (problem["avoid"] | problem["pending"]).nonzero().tolist()
+    }
+    expected = []
+    while len(expected) < problem["q"]:
+        pairs = []
+        for u, k in itertools.product(range(n), range(len(masks))):
+            outcomes = masks[k].nonzero().flatten().tolist()
+            cost = sum(costs[u, i].item() for i in outcomes)
+            free = not any((u, i) in taken for i in outcomes)
+            if free and cost <= problem["max_cost"]:
+                pairs.append((-table[u, k].item(), cost, u, k))
+        if not pairs:
+            break
+        _, cost, u, k = min(pairs)
+        expected.append((u, masks[k].tolist(), table[u, k].item(), cost))
+        taken |= {(u, i) for i in masks[k].nonzero().flatten().tolist()}
+
+    acqf = TableAcquisition(table, masks, costs)
+    acqf.set_X_pending(choices, problem["pending"])
+
+    def choose() -> EvaluationRequest:
+        return optimize_acqf_decoupled(
+            acqf,
+            torch.tensor([[0.0], [n - 1.0]], dtype=torch.float64),
+            choices=choices,
+            q=problem["q"],
+            evaluation_masks=masks,
+            X_avoid=choices,
+            X_avoid_evaluation_mask=problem["avoid"],
+            max_cost=problem["max_cost"],
+        )
+
+    if not expected:
+        with pytest.raises(CandidateGenerationError, match=r"at least one pair"):
+            choose()
+        return
+    request = choose()
+    fields = [request.X[:, 0].long(), *request[1:]]
+    actual = [
+        tuple(field[i].tolist() for field in fields) for i in range(len(request.X))
+    ]
+    assert actual == expected
+
+
+CHOICES = rand(9, 2, seed=5)
+SHARED_FLEXIBO = flexibo(CHOICES, costs=[5.0, 1.0])
+
+
+@PROPERTY
+@given(
+    avoid=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 1)), max_size=14),
+    pending=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 1)), max_size=6),
+    masks=st.sampled_from([SINGLES, ALL_MASKS]),
+    q=st.integers(1, 4),
+)
+def test_measured_and_pending_pairs_are_never_proposed(avoid, pending, masks, q):
+    def as_arguments(pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        # One row per pair: a design may come several times. Strangers do no harm.
+        X = torch.stack([*(CHOICES[u] for u, _ in pairs), torch.full((2,), 0.123)])
+        return X, SINGLES[[*(i for _, i in pairs), 0]]
+
+    SHARED_FLEXIBO.set_X_pending(*as_arguments(pending))
+    X_avoid, X_avoid_mask = as_arguments(avoid)
+    request = optimize_acqf_decoupled(
+        SHARED_FLEXIBO,
+        BOUNDS,
+        choices=CHOICES,
+        q=q,
+        evaluation_masks=masks,
+        X_avoid=X_avoid,
+        X_avoid_evaluation_mask=X_avoid_mask,
+    )
+    proposed = [
+        (int((CHOICES == x).all(dim=-1).nonzero()), i)
+        for x, mask in zip(request.X, request.evaluation_mask, strict=True)
+        for i in mask.nonzero().flatten().tolist()
+    ]
+    assert not set(proposed) & {*avoid, *pending}
+    assert len(proposed) == len(set(proposed))  # no pair twice
+    assert len(request.X) <= q
+
+
+def test_a_design_to_avoid_without_a_mask_is_avoided_altogether():
+    request = optimize_acqf_decoupled(
+        flexibo(CHOICES), BOUNDS, choices=CHOICES, q=99, X_avoid=CHOICES[:6]
+    )
+    assert len(request.X) == 6
+    assert {tuple(x) for x in request.X.tolist()} == {
+        tuple(x) for x in CHOICES[6:].tolist()
+    }
+
+
+def test_copies_of_a_choice_are_proposed_and_avoided_like_one():
+    choices = CHOICES[[0, 1, 0, 2, 1]]
+    acqf = flexibo(CHOICES)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=choices, q=99, X_avoid=CHOICES[:1]
+    )
+    pairs = [
+        (*x, *mask)
+        for x, mask in zip(
+            request.X.tolist(), request.evaluation_mask.tolist(), strict=True
+        )
+    ]
+    assert len(pairs) == len(set(pairs))
+    assert not (request.X == CHOICES[0]).all(dim=-1).any()
+    assert len(pairs) == 4
+
+
+def test_fewer_than_q_are_returned_when_fewer_pairs_are_left():
+    request = optimize_acqf_decoupled(flexibo(CHOICES), BOUNDS, choices=CHOICES, q=50)
+    assert len(request.X) == len(request.acq_value) == 18
+    rows = torch.cat([request.X, request.evaluation_mask], dim=-1)
+    assert len(torch.unique(rows, dim=0)) == 18
+
+
+def test_no_pair_left_is_an_error():
+    with pytest.raises(
+        CandidateGenerationError,
+        match=r"but all 18 pairs of designs and masks are measured, pending or dearer",
+    ):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES), BOUNDS, choices=CHOICES, X_avoid=CHOICES
+        )
+    acqf = flexibo(CHOICES)
+    acqf.set_X_pending(CHOICES)
+    with pytest.raises(CandidateGenerationError, match=r"all 18 pairs"):
+        optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 9, 4096])
+def test_choices_do_not_depend_on_the_batch_size(batch_size):
+    table = rand(9, 2, seed=1)
+    acqf = TableAcquisition(table, SINGLES)
+    request = optimize_acqf_decoupled(
+        acqf,
+        torch.tensor([[0.0], [8.0]]),
+        choices=torch.arange(9.0).unsqueeze(-1),
+        max_batch_size=batch_size,
+    )
+    assert request.acq_value.item() == table.max().item()
+    assert acqf.calls == 2 * math.ceil(9 / batch_size)
+
+
+# Costs -----------------------------------------------------------------------------
+
+
+def test_predicted_costs_are_reported_for_each_pick():
+    acqf = flexibo(CHOICES, costs=[10.0, 1.0])
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CHOICES, q=8, evaluation_masks=ALL_MASKS
+    )
+    costs = torch.tensor([10.0, 1.0], dtype=torch.float64)
+    assert torch.equal(request.cost, (request.evaluation_mask * costs).sum(dim=-1))
+    assert len(request.cost.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcomes"), [(1.0, [1]), (9.9, [1]), (10.0, [0, 1])]
+)
+def test_pairs_dearer_than_the_limit_are_not_proposed(limit, outcomes):
+    acqf = flexibo(CHOICES, costs=[10.0, 1.0])
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CHOICES, q=99, evaluation_masks=ALL_MASKS, max_cost=limit
+    )
+    assert len(request.X) == 9 * len(outcomes)
+    assert request.evaluation_mask.any(dim=0).nonzero().flatten().tolist() == outcomes
+    assert request.cost.max() <= limit
+
+
+def test_a_limit_below_every_cost_is_an_error():
+    with pytest.raises(CandidateGenerationError, match=r"or dearer than max_cost\."):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES, costs=[10.0, 1.0]), BOUNDS, choices=CHOICES, max_cost=0.9
+        )
+
+
+@pytest.mark.parametrize("make", ACQUISITIONS)
+@pytest.mark.parametrize("limit", ["max_cost", "batch_cost"])
+def test_a_limit_without_a_cost_model_is_an_error(limit, make):
+    with pytest.raises(
+        InputDataError, match=r"DecoupledCostUtility, because max_cost and batch_cost"
+    ):
+        optimize_acqf_decoupled(make(CHOICES), BOUNDS, choices=CHOICES, **{limit: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("batch_cost", "expected"),
+    [(0.5, [1]), (1, [1]), (1.5, [1, 1]), (2, [1, 1]), (2.5, [1, 1, 10]), (99, None)],
+)
+def test_a_batch_ends_once_its_cost_reaches_the_limit(batch_cost, expected):
+    # Two cheap pairs come first, then the dear ones.
+    table = torch.tensor([[5.0, 9.0], [4.0, 8.0]])
+    costs = torch.tensor([[10.0, 1.0], [10.0, 1.0]])
+    request = optimize_acqf_decoupled(
+        TableAcquisition(table, SINGLES, costs),
+        torch.tensor([[0.0], [1.0]]),
+        choices=torch.arange(2.0).unsqueeze(-1),
+        q=9,
+        batch_cost=batch_cost,
+    )
+    assert request.cost.tolist() == (expected or [1, 1, 10, 10])
+
+
+# The acquisition function is left as it was found ----------------------------------
+
+
+class FailingFlexiBO(FlexiBO):
+    """Fails at the given call of `forward`, if any."""
+
+    fail_at = 0
+
+    def forward(self, X: Tensor) -> Tensor:
+        self.fail_at -= 1
+        if self.fail_at == 0:
+            raise RuntimeError("the model went away")
+        return super().forward(X)
+
+
+MASK = torch.tensor([[False, True]])
+PENDING_MASK = torch.tensor([[True, False], [True, True]])
+STATES = [
+    pytest.param(None, None, None, id="fresh"),
+    pytest.param(MASK, None, None, id="mask"),
+    pytest.param(None, CHOICES[:2], None, id="pending"),
+    pytest.param(None, CHOICES[:2], PENDING_MASK, id="pending-mask"),
+    pytest.param(MASK, CHOICES[:2], PENDING_MASK, id="mask-and-pending-mask"),
+    pytest.param(None, 0.5 * CHOICES[:2], PENDING_MASK, id="pending-outside"),
+]
+
+
+def snapshots(acqf: DecoupledAcquisitionFunction) -> Iterator[Tensor | None]:
+    yield acqf.X_evaluation_mask
+    yield acqf.X_pending
+    yield acqf.X_pending_evaluation_mask
+    with torch.no_grad():
+        yield acqf(CHOICES.unsqueeze(-2))
+
+
+def assert_as_found(
+    acqf: DecoupledAcquisitionFunction, before: list[Tensor | None]
+) -> None:
+    for now, then in zip(snapshots(acqf), before, strict=True):
+        assert (now is None) == (then is None)
+        assert now is None or torch.equal(now, then)
+
+
+def in_state(
+    acqf: DecoupledAcquisitionFunction,
+    mask: Tensor | None,
+    pending: Tensor | None,
+    pending_mask: Tensor | None,
+) -> list[Tensor | None]:
+    acqf.set_X_pending(pending, pending_mask)
+    acqf.X_evaluation_mask = mask
+    return list(snapshots(acqf))
+
+
+@pytest.mark.parametrize(("mask", "pending", "pending_mask"), STATES)
+@pytest.mark.parametrize("q", [1, 3])
+@pytest.mark.parametrize("make", ACQUISITIONS)
+def test_the_acquisition_function_is_left_as_found(
+    make, q, mask, pending, pending_mask
+):
+    acqf = make(CHOICES)
+    before = in_state(acqf, mask, pending, pending_mask)
+    optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, q=q)
+    assert_as_found(acqf, before)
+
+
+@pytest.mark.parametrize(("mask", "pending", "pending_mask"), STATES)
+@pytest.mark.parametrize("call", [1, 2, 3, 6], ids=lambda call: f"call{call}")
+def test_the_acquisition_function_is_left_as_found_after_an_error(
+    call, mask, pending, pending_mask
+):
+    acqf = FailingFlexiBO(gp_list(), torch.tensor([-2.0, -2.0]), CHOICES)
+    before = in_state(acqf, mask, pending, pending_mask)
+    acqf.fail_at = call
+    with pytest.raises(RuntimeError, match=r"the model went away"):
+        optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, q=3)
+    assert_as_found(acqf, before)
+
+
+# Size ------------------------------------------------------------------------------
+
+
+def test_a_hundred_thousand_choices_run():
+    choices = rand(100_000, 4, seed=7)
+    X = rand(20, 4, seed=8)
+    Y = torch.stack([(4 * X[:, 0]).sin(), X.sum(dim=-1).cos()], dim=-1)
+    acqf = FlexiBO(
+        ModelListGP(SingleTaskGP(X, Y[:, :1]), SingleTaskGP(X, Y[:, 1:])),
+        ref_point=torch.tensor([-2.0, -2.0]),
+        X_designs=choices,
+        beta=0.1,
+    )
+    bounds = torch.tensor([[0.0] * 4, [1.0] * 4], dtype=torch.float64)
+    request = optimize_acqf_decoupled(acqf, bounds, choices=choices)
+    assert request.X.shape == (1, 4)
+    acqf.X_evaluation_mask = request.evaluation_mask
+    sample = acqf(choices[::997].unsqueeze(-2))
+    assert request.acq_value.item() >= sample.max().item() > 0
+    assert acqf(request.X).item() == pytest.approx(request.acq_value.item())
+
+
+# Errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choices", "bounds"),
+    [
+        pytest.param(CHOICES[0], BOUNDS, id="choices-one-dim"),
+        pytest.param(CHOICES.unsqueeze(0), BOUNDS, id="choices-batch"),
+        pytest.param(CHOICES, BOUNDS[:, :1], id="bounds-columns"),
+        pytest.param(CHOICES, BOUNDS[:1], id="bounds-rows"),
+    ],
+)
+def test_choices_and_bounds_that_do_not_fit_are_refused(choices, bounds):
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"Expected choices to be `n x d` and bounds `2 x d`, but got `",
+    ):
+        optimize_acqf_decoupled(flexibo(CHOICES), bounds, choices=choices)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
+def test_choices_out_of_bounds_are_refused(value):
+    choices = CHOICES.clone()
+    choices[3, 1] = value
+    with pytest.raises(
+        InputDataError, match=r"within the bounds, but got \[.*\] in row 3\. Pass the"
+    ):
+        optimize_acqf_decoupled(flexibo(CHOICES), BOUNDS, choices=choices)
+
+
+def test_choices_on_the_bounds_are_taken():
+    request = optimize_acqf_decoupled(flexibo(CHOICES), BOUNDS, choices=BOUNDS, q=9)
+    assert len(request.X) == 4
+
+
+@pytest.mark.parametrize("q", [0, -1])
+def test_fewer_than_one_request_is_refused(q):
+    with pytest.raises(InputDataError, match=rf"q to be at least 1, but got {q}\."):
+        optimize_acqf_decoupled(flexibo(CHOICES), BOUNDS, choices=CHOICES, q=q)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(torch.tensor([True, False]), id="one-dim"),
+        pytest.param(torch.ones(2, 3, dtype=torch.bool), id="columns"),
+        pytest.param(torch.ones(2, 2), id="not-boolean"),
+    ],
+)
+def test_masks_of_another_shape_or_type_are_refused(masks):
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"evaluation_masks to be boolean and `k x 2`, but got torch\.",
+    ):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES), BOUNDS, choices=CHOICES, evaluation_masks=masks
+        )
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(torch.empty(0, 2, dtype=torch.bool), id="no-masks"),
+        pytest.param(torch.tensor([[True, False], [False, False]]), id="empty-mask"),
+    ],
+)
+def test_masks_without_outcomes_are_refused(masks):
+    with pytest.raises(
+        InputDataError, match=r"at least one mask, each with at least one outcome"
+    ):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES), BOUNDS, choices=CHOICES, evaluation_masks=masks
+        )
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 1), (3,)], ids=str)
+def test_masks_that_do_not_fit_the_designs_to_avoid_are_refused(shape):
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"mask of shape `3 x 2` for the designs to avoid, but got `",
+    ):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES),
+            BOUNDS,
+            choices=CHOICES,
+            X_avoid=CHOICES[:3],
+            X_avoid_evaluation_mask=torch.ones(shape, dtype=torch.bool),
+        )
+
+
+def test_values_that_are_nan_are_refused():
+    table = torch.zeros(3, 2)
+    table[1, 1] = math.nan
+    with pytest.raises(InputDataError, match=r"without NaN, but got 1 NaN of 6\."):
+        optimize_acqf_decoupled(
+            TableAcquisition(table, SINGLES),
+            torch.tensor([[0.0], [2.0]]),
+            choices=torch.arange(3.0).unsqueeze(-1),
+        )
