@@ -163,13 +163,16 @@ def plot(runs: list[Run], out: Path) -> None:
         name: [run.history for run in runs if run.method == name]
         for name in METHOD_NAMES
     }
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    plot_hypervolume(histories, ax=axes[0])
-    plot_cost_breakdown(histories, ax=axes[1])
-    figure.savefig(out / "hypervolume.png", dpi=200)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for metric, axis in zip(("hv_measured", "hv_identified"), axes, strict=True):
+        plot_hypervolume(histories, metric=metric, ax=axis)
+    figure.savefig(out / "hypervolume.png", dpi=150)
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+    plot_cost_breakdown(histories, ax=axis)
+    figure.savefig(out / "spending.png", dpi=150)
     figure, axis = plt.subplots(figsize=(7, 2), layout="constrained")
     plot_measurement_strip(histories["FlexiBO"][0], ax=axis)
-    figure.savefig(out / "measurements.png", dpi=200)
+    figure.savefig(out / "measurements.png", dpi=150)
 
 
 def main() -> None:

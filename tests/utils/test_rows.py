@@ -69,6 +69,12 @@ def test_the_first_of_equal_rows_is_found():
     assert RowIndex(rows).find(rows).tolist() == [0, 1, 1, 0]
 
 
+def test_the_first_of_many_equal_rows_is_found():
+    # Many, because a sort that is not stable shows only in long inputs.
+    rows = torch.randint(5, (2000, 2), generator=torch.Generator()).double()
+    assert RowIndex(rows).find(rows).tolist() == dictionary_find(rows, rows)
+
+
 def test_negative_zero_equals_zero():
     rows = torch.tensor([[0.0, 1.0], [1.0, -0.0]])
     queries = torch.tensor([[-0.0, 1.0], [1.0, 0.0], [-0.0, -1.0]])

@@ -1,0 +1,250 @@
+r"""Policies that optimise a decoupled acquisition function."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from botorch.exceptions.errors import CandidateGenerationError, UnsupportedError
+from botorch.models import ModelListGP
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from torch import Tensor
+
+from botorch_flexibo import (
+    AcquisitionPolicy,
+    DecoupledCostUtility,
+    FlexiBOFactory,
+    LogDamped,
+    fit_decoupled_model,
+)
+from botorch_flexibo.acquisition import unweighted
+from botorch_flexibo.policies import DecoupledState
+from botorch_flexibo.test_functions import DecoupledBraninCurrin
+
+COSTS = (10.0, 1.0)
+NUM_CHOICES = 24
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[ModelListGP, DecoupledState]:
+    """Eight of 24 designs measured, some of them on one outcome only."""
+    problem = DecoupledBraninCurrin(costs=COSTS)
+    choices = problem.discretize(NUM_CHOICES, seed=3)
+    X = choices[:8]
+    Y = problem(X)
+    Y[6:, 0] = math.nan
+    Y[:2, 1] = math.nan
+    state = DecoupledState(
+        X=X,
+        Y=Y,
+        bounds=problem.bounds,
+        # Below all outcomes, so that every design can gain something.
+        ref_point=problem(choices).amin(dim=0) - 1,
+        cost_model=FixedCostModel(torch.tensor(COSTS, dtype=torch.float64)),
+        choices=choices,
+        iteration=5,
+    )
+    return fit_decoupled_model(X, Y, bounds=problem.bounds), state
+
+
+Fitted = tuple[ModelListGP, DecoupledState]
+
+
+def told(state: DecoupledState, X: Tensor, mask: Tensor) -> DecoupledState:
+    """The state after the true values of a request came in."""
+    values = DecoupledBraninCurrin()(X)
+    X_all, Y_all = state.X, state.Y.clone()
+    for x, y, measured in zip(X, values, mask, strict=True):
+        rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
+        if not rows:
+            X_all = torch.cat([X_all, x.unsqueeze(0)])
+            Y_all = torch.cat([Y_all, torch.full_like(Y_all[:1], math.nan)])
+            rows = [len(X_all) - 1]
+        Y_all[rows[0], measured] = y[measured]
+    return replace(state, X=X_all, Y=Y_all)
+
+
+def pairs(X: Tensor, mask: Tensor) -> list[tuple[tuple[float, ...], int]]:
+    return [(tuple(X[k].tolist()), int(i)) for k, i in mask.nonzero().tolist()]
+
+
+def test_every_pair_is_proposed_exactly_once_until_none_is_left(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    state = replace(state, choices=state.choices[4:14])
+    policy = AcquisitionPolicy(FlexiBOFactory(), q=3)
+    missing = {
+        (tuple(x.tolist()), i)
+        for x in state.choices
+        for i in range(2)
+        if bool(state.known_outcomes(x.unsqueeze(0))[0, i].isnan())
+    }
+    proposed = []
+    for _ in range(math.ceil(len(missing) / 3)):
+        request = policy(model, state)
+        assert (request.evaluation_mask.sum(dim=-1) == 1).all()
+        proposed += pairs(request.X, request.evaluation_mask)
+        state = told(state, request.X, request.evaluation_mask)
+    assert len(proposed) == len(missing) == 14
+    assert set(proposed) == missing
+    with pytest.raises(CandidateGenerationError, match="at least one pair"):
+        policy(model, state)
+
+
+def test_a_single_request_is_the_best_pair_of_a_brute_force_search(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    acqf = FlexiBOFactory(beta=4.0)(model, state)
+    best = (-math.inf, -1, -1)
+    for i in range(2):
+        acqf.X_evaluation_mask = torch.tensor([[j == i for j in range(2)]])
+        for k, x in enumerate(state.choices):
+            if state.known_outcomes(x.unsqueeze(0))[0, i].isnan():
+                best = max(best, (acqf(x.unsqueeze(0)).item(), k, i))
+    request = AcquisitionPolicy(FlexiBOFactory(beta=4.0))(model, state)
+    assert request.acq_value is not None
+    assert request.acq_value.item() == pytest.approx(best[0])
+    assert torch.equal(request.X[0], state.choices[best[1]])
+    assert request.evaluation_mask[0].nonzero().item() == best[2]
+    assert request.cost is not None
+    assert request.cost.tolist() == [COSTS[best[2]]]
+
+
+def test_a_batch_ends_once_its_cost_reaches_the_limit(fitted: Fitted) -> None:
+    model, state = fitted
+    whole = AcquisitionPolicy(FlexiBOFactory(), q=12)(model, state)
+    assert whole.cost is not None
+    assert len(whole.X) == 12
+    total = whole.cost.cumsum(dim=0)
+    for limit in (0.5, 3.0, float(total[4]), float(total[4]) + 0.1):
+        policy = AcquisitionPolicy(FlexiBOFactory(), q=12, batch_cost=limit)
+        request = policy(model, state)
+        expected = int((total < limit).sum()) + 1
+        assert len(request.X) == expected
+        assert torch.equal(request.X, whole.X[:expected])
+        assert torch.equal(request.evaluation_mask, whole.evaluation_mask[:expected])
+
+
+def test_no_pair_costs_more_than_max_cost(fitted: Fitted) -> None:
+    model, state = fitted
+    # Without weighting the dear outcome is wanted as much as the cheap one.
+    policy = AcquisitionPolicy(FlexiBOFactory(weighting=unweighted), q=6)
+    free = policy(model, state).evaluation_mask
+    assert free[:, 0].any()
+    request = policy(model, replace(state, max_cost=9.99))
+    assert not request.evaluation_mask[:, 0].any()
+    assert request.cost is not None
+    assert request.cost.tolist() == [1.0] * 6
+    with pytest.raises(CandidateGenerationError, match="dearer than max_cost"):
+        policy(model, replace(state, max_cost=0.99))
+
+
+def test_only_the_masks_asked_for_compete(fitted: Fitted) -> None:
+    model, state = fitted
+    both = torch.ones(1, 2, dtype=torch.bool)
+    policy = AcquisitionPolicy(FlexiBOFactory(), q=NUM_CHOICES, evaluation_masks=both)
+    request = policy(model, state)
+    # Designs of which one outcome is known cannot be measured on both any more.
+    assert len(request.X) == NUM_CHOICES - 8
+    assert request.evaluation_mask.all()
+    assert state.known_outcomes(request.X).isnan().all()
+    assert request.cost is not None
+    assert request.cost.tolist() == [sum(COSTS)] * len(request.X)
+
+
+def test_continuous_spaces_are_refused_with_a_hint_at_choices(fitted: Fitted) -> None:
+    model, state = fitted
+    state = replace(state, choices=None)
+    with pytest.raises(UnsupportedError, match=r"state\.choices.*discretize"):
+        AcquisitionPolicy(FlexiBOFactory())(model, state)
+    with pytest.raises(UnsupportedError, match=r"state\.choices.*discretize"):
+        FlexiBOFactory()(model, state)
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 50])
+def test_the_scheduled_beta_follows_the_iteration(
+    fitted: Fitted, iteration: int
+) -> None:
+    model, state = fitted
+    acqf = FlexiBOFactory()(model, replace(state, iteration=iteration))
+    pairs_and_time = 2 * NUM_CHOICES * math.pi**2 * iteration**2
+    expected = 2 / 9 * math.log(pairs_and_time / (6 * 0.1))
+    assert acqf.beta.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("beta", [0.0, 2.5])
+def test_a_constant_beta_ignores_the_iteration(fitted: Fitted, beta: float) -> None:
+    model, state = fitted
+    for iteration in (1, 40):
+        acqf = FlexiBOFactory(beta=beta)(model, replace(state, iteration=iteration))
+        assert acqf.beta.item() == beta
+
+
+def test_noise_free_outcomes_are_points_and_noisy_ones_keep_the_posterior_box(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    posterior = model.posterior(state.choices.unsqueeze(-2))
+    mean, sd = posterior.mean.squeeze(-2), posterior.variance.squeeze(-2).sqrt()
+    known = state.known_outcomes(state.choices)
+    unknown = known.isnan()
+    noisy = FlexiBOFactory(beta=4.0, noise_free=False)(model, state).design_region
+    exact = FlexiBOFactory(beta=4.0)(model, state).design_region
+    for region, rows in ((noisy, torch.ones_like(unknown)), (exact, unknown)):
+        assert torch.allclose(region.lower[rows], (mean - 2 * sd)[rows], atol=1e-8)
+        assert torch.allclose(region.upper[rows], (mean + 2 * sd)[rows], atol=1e-8)
+    for side in exact:
+        assert torch.equal(side[~unknown], known[~unknown])
+
+
+@pytest.mark.parametrize(
+    ("options", "divisor"),
+    [
+        ({}, lambda cost: cost),
+        ({"weighting": unweighted}, lambda cost: 1.0),
+        ({"weighting": LogDamped(unit=2.0)}, lambda cost: math.log(1 + cost / 2)),
+    ],
+    ids=["per cost", "unweighted", "log"],
+)
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_the_weighting_divides_the_volume_gained(
+    fitted: Fitted, options: dict[str, Any], divisor: Any, outcome: int
+) -> None:
+    model, state = fitted
+
+    # The cost of the first outcome depends on the design.
+    def costs(X: Tensor) -> Tensor:
+        return torch.cat([3 + X[..., :1], torch.ones_like(X[..., :1])], dim=-1)
+
+    state = replace(state, cost_model=GenericDeterministicModel(costs, num_outputs=2))
+    acqf = FlexiBOFactory(beta=1.0, **options)(model, state)
+    assert isinstance(acqf.cost_aware_utility, DecoupledCostUtility)
+    acqf.X_evaluation_mask = torch.tensor([[outcome == 0, outcome == 1]])
+    values = acqf(state.choices.unsqueeze(-2))
+    acqf.cost_aware_utility = None
+    gains = acqf(state.choices.unsqueeze(-2))
+    assert (gains > 0).sum() > 3
+    expected = [
+        gain / divisor(cost)
+        for gain, cost in zip(
+            gains.tolist(), costs(state.choices)[:, outcome].tolist(), strict=True
+        )
+    ]
+    assert values.tolist() == pytest.approx(expected)
+
+
+def test_requests_do_not_depend_on_random_state(fitted: Fitted) -> None:
+    model, state = fitted
+    policy = AcquisitionPolicy(FlexiBOFactory(), q=4)
+    before = torch.get_rng_state()
+    first = policy(model, state)
+    assert torch.equal(torch.get_rng_state(), before)
+    second = policy(model, replace(state, seed=77))
+    assert torch.equal(first.X, second.X)
+    assert torch.equal(first.evaluation_mask, second.evaluation_mask)

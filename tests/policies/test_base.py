@@ -1,0 +1,107 @@
+r"""What a policy is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+import torch
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import ModelList
+from torch import Tensor
+
+from botorch_flexibo import InvalidCostError
+from botorch_flexibo.optim import EvaluationRequest
+from botorch_flexibo.policies import DecoupledState, Policy
+
+X = torch.tensor([[0.0, 0.0], [0.5, 1.0], [1.0, 0.25]], dtype=torch.float64)
+NAN = math.nan
+Y = torch.tensor([[1.0, NAN], [NAN, NAN], [3.0, -4.0]], dtype=torch.float64)
+
+
+def state(costs: Any = (10.0, 1.0), **changes: Any) -> DecoupledState:
+    if not callable(costs):
+        cost_model = FixedCostModel(torch.tensor(costs, dtype=torch.float64))
+    else:
+        cost_model = GenericDeterministicModel(costs, num_outputs=2)
+    values = {
+        "X": X,
+        "Y": Y,
+        "bounds": torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64),
+        "ref_point": torch.zeros(2, dtype=torch.float64),
+        "cost_model": cost_model,
+    }
+    return DecoupledState(**(values | changes))
+
+
+def test_measured_is_true_where_a_value_is_known() -> None:
+    expected = [[True, False], [False, False], [True, True]]
+    assert state().measured.tolist() == expected
+
+
+def test_known_outcomes_are_the_measured_values_and_nan_elsewhere() -> None:
+    # A measured design, one that differs in the last bit only, one never seen, twice
+    # the same.
+    near = X[2].clone()
+    near[0] -= 2**-53
+    asked = torch.stack([X[2], near, torch.tensor([0.3, 0.3]).to(X), X[0], X[0]])
+    known = state().known_outcomes(asked)
+    assert known.dtype == torch.float64
+    assert known.nan_to_num(nan=99.0).tolist() == [
+        [3.0, -4.0],
+        [99.0, 99.0],
+        [99.0, 99.0],
+        [1.0, 99.0],
+        [1.0, 99.0],
+    ]
+
+
+def test_known_outcomes_of_measured_designs_are_the_table() -> None:
+    known = state().known_outcomes(X)
+    assert torch.equal(known.isnan(), Y.isnan())
+    assert torch.equal(known.nan_to_num(), Y.nan_to_num())
+
+
+def test_outcome_costs_are_the_means_of_the_cost_model() -> None:
+    assert state().outcome_costs(X).tolist() == [[10.0, 1.0]] * 3
+
+    def per_design(X: Tensor) -> Tensor:
+        return torch.cat([5 + X[..., :1], 1 + 2 * X[..., 1:]], dim=-1)
+
+    costs = state(per_design).outcome_costs(X)
+    assert costs.tolist() == [[5.0, 1.0], [5.5, 3.0], [6.0, 1.5]]
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.inf, NAN])
+def test_costs_that_cannot_be_compared_are_refused(bad: float) -> None:
+    def one_bad(X: Tensor) -> Tensor:
+        costs = torch.ones(*X.shape[:-1], 2, dtype=X.dtype)
+        costs[-1, 0] = bad
+        return costs
+
+    with pytest.raises(InvalidCostError, match="positive and finite"):
+        state(one_bad).outcome_costs(X)
+
+
+def test_a_state_cannot_be_changed_by_a_policy() -> None:
+    with pytest.raises(FrozenInstanceError, match="cannot assign"):
+        state().max_cost = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_base_class_demands_a_call() -> None:
+    class Silent(Policy):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Silent()  # pyright: ignore[reportAbstractUsage]
+
+    class First(Policy):
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            return EvaluationRequest(state.X[:1], torch.tensor([[True, False]]))
+
+    assert First()(ModelList(), state()).X.tolist() == [[0.0, 0.0]]
