@@ -51,8 +51,8 @@ class DecoupledHistory:
         Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid.
         records: One record per request.
         stop_reason: Why the run ended: ``"budget"`` (spent), ``"unaffordable"``
-            (nothing left that the budget pays for), ``"exhausted"`` (everything is
-            measured), ``"callback"``, ``"interrupted"`` or ``"running"``.
+            (nothing left that the budget pays for), ``"exhausted"`` (nothing left that
+            the policy can measure), ``"callback"``, ``"interrupted"`` or ``"running"``.
         outcome_names: The names of the ``m`` outcomes.
         cost_unit: The unit of all costs.
         budget: The budget in that unit.

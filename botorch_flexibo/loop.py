@@ -59,7 +59,12 @@ class InitialDesign:
             )
 
     def request(
-        self, problem: DecoupledProblem, cost_model: Model | None, seed: int
+        self,
+        problem: DecoupledProblem,
+        cost_model: Model | None,
+        seed: int,
+        *,
+        choices: Tensor | None = None,
     ) -> EvaluationRequest:
         r"""The measurements to start with.
 
@@ -67,6 +72,8 @@ class InitialDesign:
             problem: The problem to draw designs from.
             cost_model: The believed costs; needed to know the cheapest outcome.
             seed: Seed of the designs.
+            choices: A ``n x d``-dim tensor of designs to draw from. None draws from
+                the whole problem.
 
         Returns:
             The designs and their masks.
@@ -74,7 +81,12 @@ class InitialDesign:
         Raises:
             InputDataError: If a cheap-first design is asked for without a cost model.
         """
-        X = problem.discretize(self.num_designs, seed=seed)
+        if choices is None:
+            X = problem.discretize(self.num_designs, seed=seed)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            X = choices[torch.randperm(len(choices), generator=generator)]
+            X = X[: self.num_designs]
         mask = torch.ones(len(X), problem.num_objectives, dtype=torch.bool)
         if self.num_complete is not None and self.num_complete < len(X):
             if cost_model is None:
@@ -177,24 +189,25 @@ def run_decoupled_optimization(
     run = _Run(problem, choices, budget, cost_model, seed)
     initial = InitialDesign() if initial_design is None else initial_design
     try:
-        with manual_seed(seed):
-            request = initial.request(problem, cost_model, seed)
-            run.measure(request, decision=0, strict=strict)
-        run.learn()
+        with manual_seed(run.measurement_seed()):
+            run.measure(run.initial_request(initial), decision=0, strict=strict)
+            run.learn()
         while run.stop_reason == "running":
             if any([callback(run.history()) for callback in callbacks]):
                 run.stop_reason = "callback"
                 break
-            with manual_seed(run.next_seed()):
+            with manual_seed(run.measurement_seed()):
                 run.decide(policy, strict=strict)
     except KeyboardInterrupt:
         run.stop_reason = "interrupted"
-    run.record_front()
-    history = run.history()
-    if history.stop_reason not in ("callback", "interrupted"):
-        for callback in callbacks:
-            callback(history)
-    return history
+    try:
+        run.record_front()
+        if run.stop_reason not in ("callback", "interrupted"):
+            for callback in callbacks:
+                callback(run.history())
+    except KeyboardInterrupt:
+        run.stop_reason = "interrupted"
+    return run.history()
 
 
 class _Run:
@@ -226,8 +239,17 @@ class _Run:
         self._fit_seconds = 0.0
         self._last_front_at = -torch.inf
 
-    def next_seed(self) -> int:
-        return self.seed * _SEED_STRIDE + self.decision + 1
+    def policy_seed(self) -> int:
+        """Even numbers: never the seed of a measurement's noise."""
+        return 2 * (self.seed * _SEED_STRIDE + self.decision)
+
+    def measurement_seed(self) -> int:
+        return 2 * (self.seed * _SEED_STRIDE + self.decision) + 1
+
+    def initial_request(self, initial: InitialDesign) -> EvaluationRequest:
+        return initial.request(
+            self.problem, self.cost_model, self.seed, choices=self.choices
+        )
 
     def decide(self, policy: Policy, *, strict: bool) -> None:
         """One decision: ask the policy, measure what it wants, learn from it."""
@@ -240,7 +262,7 @@ class _Run:
             cost_model=self._believed_costs(),
             choices=self.choices,
             iteration=self.decision,
-            seed=self.seed * _SEED_STRIDE + self.decision,
+            seed=self.policy_seed(),
             max_cost=self.budget - self.spent if strict else torch.inf,
         )
         start = time.perf_counter()
@@ -250,7 +272,8 @@ class _Run:
             measured_all = self.choices is not None and not bool(
                 state.known_outcomes(self.choices).isnan().any()
             )
-            self.stop_reason = "exhausted" if measured_all else "unaffordable"
+            too_dear = strict and not measured_all
+            self.stop_reason = "unaffordable" if too_dear else "exhausted"
             return
         seconds = time.perf_counter() - start
         self.measure(request, self.decision, strict=strict, policy_seconds=seconds)

@@ -23,6 +23,7 @@ from torch import Tensor
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
+    check_ref_point,
     collapse,
     collapse_gain,
     confidence_region,
@@ -119,7 +120,9 @@ class FlexiBO(DecoupledAcquisitionFunction):
                 f"Expected beta to be one finite number >= 0, but got {beta.tolist()}."
             )
         self.cost_aware_utility = cost_aware_utility
-        self.register_buffer("ref_point", torch.as_tensor(ref_point).to(X_designs))
+        ref_point = torch.as_tensor(ref_point).to(X_designs)
+        check_ref_point(ref_point, num_outcomes=m)
+        self.register_buffer("ref_point", ref_point)
         self.register_buffer("beta", beta)
         self.register_buffer("X_designs", X_designs)
         self.register_buffer("weights", separable_weights(objective, m).to(X_designs))
@@ -152,7 +155,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
         X_pending: Tensor | None = None,
         X_pending_evaluation_mask: Tensor | None = None,
     ) -> None:
-        r"""Take pending pairs as collapsed, so that they gain nothing and others less.
+        r"""Take pending pairs as collapsed, so that they gain nothing.
 
         Args:
             X_pending: A ``n' x d``-dim tensor of designs being measured, in the set or
@@ -160,6 +163,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
         """
+        super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
         super().set_X_pending(X_pending, X_pending_evaluation_mask)
         rows, region, competing = (
             self._row_index,
@@ -210,7 +214,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
         designs = X.reshape(-1, X.shape[-1])
         row = self._rows.find(designs)
         inside = row >= 0
-        gains = X.new_zeros(len(designs))
+        gains = 0.0 * designs.sum(dim=-1)  # zeros with a graph
         competing = inside & self._competing[row]
         if competing.any():
             boxes = ConfidenceRegion(*(side[row[competing]] for side in self._region))

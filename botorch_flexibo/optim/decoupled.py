@@ -61,7 +61,8 @@ def optimize_acqf_decoupled(
         acq_function: A decoupled acquisition function. Pairs pending in it are not
             proposed again.
         bounds: A ``2 x d``-dim tensor of lower and upper bounds.
-        choices: A ``n x d``-dim tensor of designs to choose from.
+        choices: A ``n x d``-dim tensor of designs to choose from. Copies of a row
+            count once.
         q: The number of requests. Fewer are returned if fewer pairs are left.
         evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
             None means every outcome on its own.
@@ -69,8 +70,8 @@ def optimize_acqf_decoupled(
         X_avoid_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes already
             measured there. A mask that contains one of them is not proposed. None means
             all.
-        max_cost: Pairs predicted to cost more are not proposed. Needs an acquisition
-            function whose ``cost_aware_utility`` is a ``DecoupledCostUtility``.
+        max_cost: The largest predicted cost of the batch. Needs an acquisition function
+            whose ``cost_aware_utility`` is a ``DecoupledCostUtility``.
         batch_cost: A batch ends early once its predicted cost reaches this. With the
             cost of one dear measurement, cheap ones fill a batch until a dear one is
             worth more. Needs predicted costs, as ``max_cost`` does.
@@ -92,6 +93,16 @@ def optimize_acqf_decoupled(
     """
     masks = _check_masks(evaluation_masks, acq_function.num_outputs, choices.device)
     _check_choices(choices, bounds, q)
+    if X_avoid is None and X_avoid_evaluation_mask is not None:
+        raise InputDataError(
+            "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
+        )
+    if max_batch_size < 1 or not batch_cost > 0:
+        raise InputDataError(
+            "Expected max_batch_size >= 1 and batch_cost > 0, but got"
+            f" {max_batch_size} and {batch_cost}."
+        )
+    choices = _first_copies(choices)
     rows = RowIndex(choices)
     allowed = torch.ones(len(choices), len(masks), dtype=torch.bool)
     allowed = allowed.to(choices.device)
@@ -102,9 +113,7 @@ def optimize_acqf_decoupled(
         if X is not None:
             _exclude(allowed, rows, masks, X, X_mask)
     costs = _predicted_costs(acq_function, choices, masks)
-    if costs is not None:
-        allowed &= costs <= max_cost
-    elif min(max_cost, batch_cost) < torch.inf:
+    if costs is None and min(max_cost, batch_cost) < torch.inf:
         raise InputDataError(
             "Expected an acquisition function whose cost_aware_utility is a"
             " DecoupledCostUtility, because max_cost and batch_cost need predicted"
@@ -118,6 +127,10 @@ def optimize_acqf_decoupled(
             if picks:
                 design, mask = picks[-1]
                 _add_pending(acq_function, choices[[design]], masks[[mask]])
+            if costs is not None:
+                allowed &= costs <= max_cost - spent
+                if not allowed.any():
+                    break
             scores = _scores(acq_function, choices, masks, max_batch_size)
             design, mask = _best_pair(scores, allowed, costs)
             picks.append((design, mask))
@@ -170,6 +183,12 @@ def _check_choices(choices: Tensor, bounds: Tensor, q: int) -> None:
             f"Expected all choices within the bounds, but got {choices[first].tolist()}"
             f" in row {first}. Pass the bounds of the design set."
         )
+
+
+def _first_copies(X: Tensor) -> Tensor:
+    """The rows of ``X`` without repetitions, in their order."""
+    first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
+    return X if bool(first.all()) else X[first]
 
 
 def _exclude(
@@ -259,7 +278,9 @@ def _restored(acq_function: DecoupledAcquisitionFunction) -> Iterator[None]:
         yield
     finally:
         if acq_function.X_pending is not pending[0]:
-            # Without a mask of its own, pending points may have no mask either.
+            # Without a mask of its own, pending points may have no mask either, and
+            # BoTorch forgets an old mask of theirs only together with the points.
             acq_function.X_evaluation_mask = None
+            acq_function.set_X_pending(None)
             acq_function.set_X_pending(*pending)
         acq_function.X_evaluation_mask = mask

@@ -1,6 +1,10 @@
 r"""Policies: from a fitted model and the data so far to a request."""
 
-from botorch_flexibo.policies.acquisition import AcquisitionPolicy, FlexiBOFactory
+from botorch_flexibo.policies.acquisition import (
+    AcquisitionPolicy,
+    FlexiBOFactory,
+    IntersectedFlexiBOFactory,
+)
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.policies.baselines import (
     CoupledPolicy,
@@ -15,6 +19,7 @@ __all__ = [
     "CoupledPolicy",
     "DecoupledState",
     "FlexiBOFactory",
+    "IntersectedFlexiBOFactory",
     "Policy",
     "RandomPolicy",
     "VariancePerCostPolicy",

@@ -15,7 +15,7 @@ from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cos
 from botorch_flexibo.acquisition.flexibo import FlexiBO
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
 from botorch_flexibo.policies.base import DecoupledState, Policy
-from botorch_flexibo.utils.pareto_region import pal_beta
+from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 
 
 class AcquisitionPolicy(Policy):
@@ -101,12 +101,18 @@ class FlexiBOFactory:
     weighting: Callable[[Tensor], Tensor] = per_cost
     noise_free: bool = True
 
-    def __call__(self, model: ModelList, state: DecoupledState) -> FlexiBO:
+    def __call__(
+        self,
+        model: ModelList,
+        state: DecoupledState,
+        previous_region: ConfidenceRegion | None = None,
+    ) -> FlexiBO:
         r"""Build the acquisition function.
 
         Args:
             model: A model of the ``m`` outcomes, fitted to the data of the state.
             state: The data so far; its choices are the design set.
+            previous_region: Boxes of an earlier iteration to intersect with.
 
         Returns:
             The acquisition function.
@@ -129,7 +135,50 @@ class FlexiBOFactory:
             beta=beta,
             cost_aware_utility=DecoupledCostUtility(state.cost_model, self.weighting),
             Y_designs=state.known_outcomes(designs) if self.noise_free else None,
+            previous_region=previous_region,
         )
+
+
+class IntersectedFlexiBOFactory:
+    r"""Builds :class:`FlexiBO` with boxes intersected over the iterations of a run.
+
+    It remembers the boxes of its last call, and forgets them at the first decision of a
+    run or when the design set changes. Use one per run.
+
+    Example:
+        >>> policy = AcquisitionPolicy(IntersectedFlexiBOFactory(FlexiBOFactory()))
+        >>> policy(model, state).X.shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(self, factory: FlexiBOFactory) -> None:
+        r"""Factory with a memory.
+
+        Args:
+            factory: Builds the acquisition functions.
+        """
+        self.factory = factory
+        self._last: FlexiBO | None = None
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> FlexiBO:
+        r"""Build the acquisition function and remember its boxes.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far; its choices are the design set.
+
+        Returns:
+            The acquisition function.
+
+        Raises:
+            UnsupportedError: If the space is continuous.
+        """
+        previous = None
+        if self._last is not None and state.iteration > 1:
+            if torch.equal(self._last.X_designs, finite_choices(state)):
+                previous = self._last.design_region
+        self._last = self.factory(model, state, previous)
+        return self._last
 
 
 def finite_choices(state: DecoupledState) -> Tensor:

@@ -77,6 +77,8 @@ class DecoupledState:
         Returns:
             A ``k x m``-dim tensor of outcomes, NaN where not measured.
         """
+        if len(self.X) == 0:
+            return torch.full((len(X), self.Y.shape[-1]), torch.nan).to(X)
         row = RowIndex(self.X).find(X)
         return torch.where((row >= 0).unsqueeze(-1), self.Y[row], torch.nan)
 

@@ -14,7 +14,7 @@ from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.model import ModelList
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.sampling import draw_sobol_samples, sample_simplex
+from botorch.utils.sampling import draw_sobol_samples, manual_seed, sample_simplex
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import per_cost
@@ -227,20 +227,40 @@ class CoupledPolicy(Policy):
         Raises:
             CandidateGenerationError: If every design is fully measured.
         """
-        acqf = self.acqf_factory(model, state)
-        if state.choices is None:
-            X, values = optimize_acqf(
-                acqf,
-                bounds=state.bounds,
-                q=self.q,
-                num_restarts=self.num_restarts,
-                raw_samples=self.raw_samples,
-                options={"seed": state.seed},
-                sequential=True,
-            )
-            # q = 1 comes without its dimension.
-            return X, torch.as_tensor(values).reshape(-1)
-        candidates = self._screen(model, state, state.choices)
+        # Pruning and restarts draw from the global generator.
+        with manual_seed(state.seed):
+            acqf = self.acqf_factory(model, state)
+            if state.choices is None:
+                return self._best_in_bounds(acqf, state)
+            return self._best_choices(acqf, model, state, state.choices)
+
+    def _best_in_bounds(
+        self, acqf: AcquisitionFunction, state: DecoupledState
+    ) -> tuple[Tensor, Tensor]:
+        X, values = optimize_acqf(
+            acqf,
+            bounds=state.bounds,
+            q=self.q,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            options={"seed": state.seed},
+            sequential=True,
+        )
+        # Where the optimum is known already, a random design takes its place.
+        known = ~state.known_outcomes(X).isnan().any(dim=-1)
+        spare = draw_sobol_samples(state.bounds, n=len(X), q=1, seed=state.seed)
+        X = torch.where(known.unsqueeze(-1), spare.squeeze(-2), X)
+        # q = 1 comes without its dimension.
+        return X, torch.as_tensor(values).reshape(-1)
+
+    def _best_choices(
+        self,
+        acqf: AcquisitionFunction,
+        model: ModelList,
+        state: DecoupledState,
+        choices: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        candidates = self._screen(model, state, choices)
         picks: list[int] = []
         values = []
         with torch.no_grad():

@@ -213,7 +213,9 @@ def undominated(lower: Tensor, upper: Tensor) -> Tensor:
         BotorchTensorDimensionError: If the shapes are not equal and ``n x m``.
     """
     _check_corners(lower, upper)
-    dominators = front_mask(lower).nonzero().squeeze(-1)  # k
+    # Of equal lower corners a box with an interior comes first: it dominates points.
+    order = (lower == upper).all(dim=-1).to(torch.uint8).argsort(stable=True)
+    dominators = order[front_mask(lower[order])]  # k
     keep = torch.empty(upper.shape[0], dtype=torch.bool, device=upper.device)
     rows = torch.arange(upper.shape[0], device=upper.device)
     chunk = max(1, _MAX_ELEMENTS // max(1, dominators.numel() * upper.shape[-1]))
@@ -229,7 +231,8 @@ def hypervolume(Y: Tensor, ref_point: Tensor) -> Tensor:
     Up to three outcomes by a sweep: sort by the first outcome, then sum slices times
     the hypervolume of all points that reach the slice. This is ``O(n log n)`` for two
     outcomes and ``O(n^2 log n)`` for three, over all batches at once. More outcomes
-    use BoTorch's box decomposition.
+    use BoTorch's box decomposition, or the sweep (memory ``O(n^(m-1))``) where a
+    gradient is asked for.
 
     Args:
         Y: A ``batch_shape x n x m``-dim tensor of outcomes to maximise.
@@ -248,12 +251,12 @@ def hypervolume(Y: Tensor, ref_point: Tensor) -> Tensor:
         >>> hypervolume(front, torch.zeros(2)).item()
         6.0
     """
-    _check_ref_point(ref_point, num_outcomes=Y.shape[-1])
-    if Y.shape[-2] == 0:
+    check_ref_point(ref_point, num_outcomes=Y.shape[-1])
+    if Y.numel() == 0:
         return Y.new_zeros(Y.shape[:-2])
     if Y.ndim == 2:
         Y = Y[front_mask(Y)]
-    if Y.shape[-1] <= _MAX_SWEEP_OUTCOMES:
+    if Y.shape[-1] <= _MAX_SWEEP_OUTCOMES or Y.requires_grad:
         return _swept_volume((Y - ref_point).clamp_min(0.0))
     volumes = [
         FastNondominatedPartitioning(ref_point=ref_point, Y=y).compute_hypervolume()
@@ -418,7 +421,7 @@ def collapse_gains(
             "Expected mean to have the shape of lower and upper,"
             f" {shape_to_str(lower.shape)}, but got {shape_to_str(mean.shape)}."
         )
-    _check_ref_point(ref_point, num_outcomes=mean.shape[-1])
+    check_ref_point(ref_point, num_outcomes=mean.shape[-1])
     if not ((lower <= mean) & (mean <= upper)).all():
         raise InputDataError(
             "Expected lower <= mean <= upper everywhere, without NaN, but"
@@ -460,7 +463,17 @@ def _check_corners(lower: Tensor, upper: Tensor) -> None:
         )
 
 
-def _check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
+def check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
+    r"""Refuse a reference point that does not fit.
+
+    Args:
+        ref_point: The reference point.
+        num_outcomes: The number of outcomes ``m``.
+
+    Raises:
+        BotorchTensorDimensionError: If it is not ``m``-dim.
+        InputDataError: If it is not finite.
+    """
     if ref_point.shape != torch.Size([num_outcomes]):
         raise BotorchTensorDimensionError(
             f"Expected ref_point to have {num_outcomes} elements, one per outcome, but"

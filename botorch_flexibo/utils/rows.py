@@ -7,6 +7,7 @@ from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.logging import shape_to_str
 from torch import Tensor
 
+_LOW_35_BITS = 2**35 - 1
 # Odd 64-bit multipliers of a polynomial hash over the bit patterns of a row.
 _MULTIPLIERS = (0x9E3779B97F4A7C15 - 2**64, 0xC2B2AE3D27D4EB4F - 2**64)
 
@@ -51,7 +52,15 @@ class RowIndex:
 
         Returns:
             A ``batch_shape``-dim tensor of indices into the rows of the index.
+
+        Raises:
+            BotorchTensorDimensionError: If the number of columns differs.
         """
+        if rows.shape[-1] != self._rows.shape[-1]:
+            raise BotorchTensorDimensionError(
+                f"Expected rows with {self._rows.shape[-1]} columns, but got shape"
+                f" {shape_to_str(rows.shape)}."
+            )
         flat = rows.reshape(-1, rows.shape[-1])
         if len(self._keys) == 0 or len(flat) == 0:
             missing = torch.full((len(flat),), -1, device=rows.device)
@@ -67,8 +76,10 @@ class RowIndex:
         bits = (rows.detach().to(torch.float64) + 0.0).contiguous().view(torch.int64)
         keys = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
         for column in bits.unbind(dim=-1):
-            keys = (keys ^ (column >> 29) ^ column) * self._multiplier
-        return keys
+            keys = (keys ^ column) * self._multiplier
+            # Shifts of int64 repeat the sign bit, which would merge signs.
+            keys = keys ^ ((keys >> 29) & _LOW_35_BITS)
+        return keys * self._multiplier
 
     def _hash_is_injective(self) -> bool:
         """Whether equal neighbours in the sorted keys are equal rows."""

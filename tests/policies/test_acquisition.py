@@ -22,7 +22,7 @@ from botorch_flexibo import (
     fit_decoupled_model,
 )
 from botorch_flexibo.acquisition import unweighted
-from botorch_flexibo.policies import DecoupledState
+from botorch_flexibo.policies import DecoupledState, IntersectedFlexiBOFactory
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
 
 COSTS = (10.0, 1.0)
@@ -109,6 +109,7 @@ def test_a_single_request_is_the_best_pair_of_a_brute_force_search(
                 best = max(best, (acqf(x.unsqueeze(0)).item(), k, i))
     request = AcquisitionPolicy(FlexiBOFactory(beta=4.0))(model, state)
     assert request.acq_value is not None
+    assert best[0] > 0
     assert request.acq_value.item() == pytest.approx(best[0])
     assert torch.equal(request.X[0], state.choices[best[1]])
     assert request.evaluation_mask[0].nonzero().item() == best[2]
@@ -248,3 +249,48 @@ def test_requests_do_not_depend_on_random_state(fitted: Fitted) -> None:
     second = policy(model, replace(state, seed=77))
     assert torch.equal(first.X, second.X)
     assert torch.equal(first.evaluation_mask, second.evaluation_mask)
+
+
+def test_intersected_boxes_never_grow_over_the_iterations_of_a_run(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    plain = FlexiBOFactory(beta=1.0)
+    # The second model knows less, so its own boxes are wider at many designs.
+    X, Y = state.X[2:7], state.Y[2:7]
+    worse = fit_decoupled_model(X, Y, bounds=state.bounds)
+    factory = IntersectedFlexiBOFactory(plain)
+    first = factory(model, replace(state, iteration=1)).design_region
+    for side, own in zip(
+        first, plain(model, replace(state, iteration=1)).design_region, strict=True
+    ):
+        assert torch.equal(side, own)
+    second = factory(worse, replace(state, iteration=2)).design_region
+    own = plain(worse, replace(state, iteration=2)).design_region
+    assert (own.upper > first.upper + 1e-6).any()  # alone, they would grow
+    unknown = state.known_outcomes(state.choices).isnan()
+    overlap = (own.lower <= first.upper) & (own.upper >= first.lower) & unknown
+    assert overlap.sum() > 20
+    lower = torch.maximum(own.lower, first.lower)
+    upper = torch.minimum(own.upper, first.upper)
+    assert torch.allclose(second.lower[overlap], lower[overlap])
+    assert torch.allclose(second.upper[overlap], upper[overlap])
+
+
+@pytest.mark.parametrize("change", ["first decision", "other choices"])
+def test_the_memory_of_boxes_ends_with_the_run_or_the_design_set(
+    fitted: Fitted, change: str
+) -> None:
+    model, state = fitted
+    X, Y = state.X[2:7], state.Y[2:7]
+    worse = fit_decoupled_model(X, Y, bounds=state.bounds)
+    factory = IntersectedFlexiBOFactory(FlexiBOFactory(beta=1.0))
+    factory(model, replace(state, iteration=4))
+    if change == "first decision":
+        state = replace(state, iteration=1)
+    else:
+        state = replace(state, iteration=5, choices=state.choices[1:])
+    region = factory(worse, state).design_region
+    expected = FlexiBOFactory(beta=1.0)(worse, state).design_region
+    for side, own in zip(region, expected, strict=True):
+        assert torch.equal(side, own)

@@ -65,6 +65,12 @@ def test_known_outcomes_of_measured_designs_are_the_table() -> None:
     assert torch.equal(known.nan_to_num(), Y.nan_to_num())
 
 
+def test_nothing_is_known_before_the_first_measurement() -> None:
+    empty = state(X=X[:0], Y=Y[:0])
+    assert empty.measured.shape == (0, 2)
+    assert empty.known_outcomes(X).isnan().all()
+
+
 def test_outcome_costs_are_the_means_of_the_cost_model() -> None:
     assert state().outcome_costs(X).tolist() == [[10.0, 1.0]] * 3
 

@@ -1,0 +1,175 @@
+r"""The front that a model identifies, against moocore and the true front."""
+
+from __future__ import annotations
+
+import math
+
+import moocore
+import pytest
+import torch
+from botorch.models import ModelListGP
+from torch import Tensor
+
+from botorch_flexibo import fit_decoupled_model
+from botorch_flexibo.optim import identified_front
+from botorch_flexibo.test_functions import DecoupledBraninCurrin, DecoupledDTLZ2
+
+PROBLEM = DecoupledBraninCurrin()
+Data = tuple[ModelListGP, Tensor, Tensor]
+
+
+def rows(X: Tensor) -> set[tuple[float, ...]]:
+    return set(map(tuple, X.tolist()))
+
+
+def posterior_means(model: ModelListGP, X: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([m.posterior(X).mean for m in model.models], dim=-1)
+
+
+def pareto_set(X: Tensor, Y: Tensor) -> set[tuple[float, ...]]:
+    return rows(X[torch.from_numpy(moocore.is_nondominated(Y.numpy(), maximise=True))])
+
+
+@pytest.fixture(scope="module")
+def sparse() -> Data:
+    """Twelve designs, half of them measured on one outcome only."""
+    X = PROBLEM.discretize(12, seed=0)
+    Y = PROBLEM(X)
+    Y[:3, 0] = math.nan
+    Y[3:6, 1] = math.nan
+    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), X, Y
+
+
+@pytest.fixture(scope="module")
+def dense() -> Data:
+    X = PROBLEM.discretize(60, seed=1)
+    Y = PROBLEM(X)
+    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), X, Y
+
+
+def test_of_choices_it_is_the_pareto_set_of_values_or_else_means(sparse: Data) -> None:
+    model, X, Y = sparse
+    fresh = PROBLEM.discretize(60, seed=5)
+    # Measured and fresh choices; some measured designs are not among the choices.
+    choices = torch.cat([fresh[:30], X[2:9], fresh[30:]])
+    believed = posterior_means(model, choices)
+    for k in range(2, 9):
+        known = ~Y[k].isnan()
+        believed[28 + k, known] = Y[k, known]
+    front = identified_front(model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=0)
+    expected = pareto_set(choices, believed)
+    assert rows(front) == expected
+    assert len(front) == len(expected) > 2
+
+
+def test_of_three_outcomes_it_is_the_pareto_set_of_means() -> None:
+    problem = DecoupledDTLZ2(dim=4, num_objectives=3)
+    X = problem.discretize(10, seed=0)
+    Y = problem(X)
+    model = fit_decoupled_model(X, Y, bounds=problem.bounds)
+    choices = problem.discretize(64, seed=9)
+    front = identified_front(model, problem.bounds, choices=choices, X=X, Y=Y, seed=0)
+    assert rows(front) == pareto_set(choices, posterior_means(model, choices))
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_a_measured_value_replaces_the_mean(sparse: Data, finite: bool) -> None:
+    model, X, Y = sparse
+    choices = X if finite else None
+    # A value beyond all means on both outcomes leaves no other design on the front ...
+    best = Y.clone()
+    best[8] = 1e4
+    front = identified_front(
+        model, PROBLEM.bounds, choices=choices, X=X, Y=best, seed=0
+    )
+    assert rows(front) == rows(X[8:9])
+    # ... and one below all of them leaves the front without it.
+    worst = Y.clone()
+    worst[8] = -1e4
+    front = identified_front(
+        model, PROBLEM.bounds, choices=choices, X=X, Y=worst, seed=0
+    )
+    assert rows(X[8:9]).isdisjoint(rows(front))
+    assert len(front) > 1
+
+
+def test_one_measured_value_keeps_the_mean_of_the_other_outcome(sparse: Data) -> None:
+    model, X, Y = sparse
+    # Design 0 lacks the first outcome. Its second one is best by far: on the front,
+    # but alone there only if its mean of the first outcome is best, too.
+    Y = Y.clone()
+    Y[0, 1] = 1e4
+    believed = torch.where(Y.isnan(), posterior_means(model, X), Y)
+    front = identified_front(model, PROBLEM.bounds, choices=X, X=X, Y=Y, seed=0)
+    assert rows(front) == pareto_set(X, believed)
+    assert rows(X[:1]) < rows(front)
+
+
+def test_on_a_continuous_space_it_reaches_nearly_all_of_the_true_hypervolume(
+    dense: Data,
+) -> None:
+    model, X, Y = dense
+    front = identified_front(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
+    assert (front >= PROBLEM.bounds[0]).all()
+    assert (front <= PROBLEM.bounds[1]).all()
+
+    def share(Y: Tensor) -> float:
+        ref = (-PROBLEM.ref_point).numpy()
+        return moocore.hypervolume(-Y.numpy(), ref=ref) / PROBLEM.max_hv
+
+    # The data alone have .53; two thousand Sobol designs, all measured, .89.
+    assert share(Y) < 0.6
+    assert share(PROBLEM(front)) > 0.99
+
+
+def test_on_a_continuous_space_no_design_is_better_by_the_means(dense: Data) -> None:
+    model, X, Y = dense
+    front = identified_front(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
+    means = posterior_means(model, front)
+    assert len(front) == len(rows(front)) > 50
+    assert moocore.is_nondominated(means.numpy(), maximise=True).all()
+    others = posterior_means(model, PROBLEM.discretize(512, seed=7))
+    ref = torch.minimum(means.amin(dim=0), others.amin(dim=0)) - 1
+    reached, with_others = (
+        moocore.hypervolume(-values.numpy(), ref=-ref.numpy())
+        for values in (means, torch.cat([means, others]))
+    )
+    assert with_others == pytest.approx(reached, rel=1e-3)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_it_depends_on_the_seed_alone(sparse: Data, finite: bool) -> None:
+    model, X, Y = sparse
+    choices = PROBLEM.discretize(50, seed=2) if finite else None
+    fronts = []
+    for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(global_seed)
+        state = torch.get_rng_state()
+        front = identified_front(
+            model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=seed
+        )
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not front.requires_grad
+        fronts.append(front)
+    assert torch.equal(fronts[0], fronts[1])
+    if finite:  # nothing is drawn
+        assert torch.equal(fronts[0], fronts[2])
+    else:
+        assert not torch.equal(fronts[0], fronts[2])
+
+
+def test_bounds_far_from_the_unit_cube_are_searched_in_full() -> None:
+    lower = torch.tensor([-2000.0, 1e-4], dtype=torch.float64)
+    upper = torch.tensor([3000.0, 3e-4], dtype=torch.float64)
+    bounds = torch.stack([lower, upper])
+    X = lower + PROBLEM.discretize(60, seed=1) * (upper - lower)
+    Y = PROBLEM((X - lower) / (upper - lower))
+    model = fit_decoupled_model(X, Y, bounds=bounds)
+    front = identified_front(model, bounds, choices=None, X=X, Y=Y, seed=0)
+    assert (front >= lower).all()
+    assert (front <= upper).all()
+    unit = ((front - lower) / (upper - lower)).clamp(0, 1)
+    ref = (-PROBLEM.ref_point).numpy()
+    volume = moocore.hypervolume(-PROBLEM(unit).numpy(), ref=ref)
+    assert volume > 0.98 * PROBLEM.max_hv

@@ -1,0 +1,586 @@
+r"""Random, coupled and variance-per-cost policies against brute force."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import moocore
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.acquisition.multi_objective.logei import (
+    qLogNoisyExpectedHypervolumeImprovement,
+)
+from botorch.acquisition.multi_objective.parego import qLogNParEGO
+from botorch.exceptions.errors import CandidateGenerationError
+from botorch.models import ModelListGP
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import ModelList
+from botorch.sampling import SobolQMCNormalSampler
+from botorch.utils.sampling import manual_seed, sample_simplex
+from botorch.utils.transforms import t_batch_mode_transform
+from torch import Tensor
+
+from botorch_flexibo import (
+    CoupledPolicy,
+    RandomPolicy,
+    VariancePerCostPolicy,
+    fit_decoupled_model,
+)
+from botorch_flexibo.acquisition import unweighted
+from botorch_flexibo.optim import EvaluationRequest
+from botorch_flexibo.policies import (
+    DecoupledState,
+    Policy,
+    qlognehvi_factory,
+    qlognparego_factory,
+)
+from botorch_flexibo.policies.baselines import CoupledFactory
+from botorch_flexibo.test_functions import DecoupledBraninCurrin
+
+Fitted = tuple[ModelListGP, DecoupledState]
+Pair = tuple[tuple[float, ...], int]
+
+PROBLEM = DecoupledBraninCurrin()
+FACTORIES = pytest.mark.parametrize(
+    "factory", [qlognehvi_factory, qlognparego_factory], ids=["nehvi", "parego"]
+)
+# The candidates include designs of the baseline and, in batches, pending ones. Their
+# joint covariance is singular, to which linear_operator adds jitter with a warning.
+SINGULAR = pytest.mark.filterwarnings(
+    "ignore:A not p.d., added jitter:linear_operator.utils.warnings.NumericalWarning"
+)
+
+
+def fixed_costs(*costs: float) -> FixedCostModel:
+    return FixedCostModel(torch.tensor(costs, dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    """Eight of 20 designs measured, four of them on one outcome only."""
+    choices = PROBLEM.discretize(20, seed=3)
+    X = choices[:8]
+    Y = PROBLEM(X)
+    Y[6:, 0] = math.nan
+    Y[:2, 1] = math.nan
+    state = DecoupledState(
+        X=X,
+        Y=Y,
+        bounds=PROBLEM.bounds,
+        ref_point=PROBLEM(choices).amin(dim=0) - 1,
+        cost_model=fixed_costs(10.0, 1.0),
+        choices=choices,
+        seed=5,
+    )
+    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
+
+
+def told(state: DecoupledState, X: Tensor, mask: Tensor) -> DecoupledState:
+    """The state after the true values of a request came in."""
+    X_all, Y_all = state.X, state.Y.clone()
+    for x, y, measured in zip(X, PROBLEM(X), mask, strict=True):
+        rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
+        if not rows:
+            X_all = torch.cat([X_all, x.unsqueeze(0)])
+            Y_all = torch.cat([Y_all, torch.full_like(Y_all[:1], math.nan)])
+            rows = [len(X_all) - 1]
+        Y_all[rows[0], measured] = y[measured]
+    return replace(state, X=X_all, Y=Y_all)
+
+
+def pairs(X: Tensor, mask: Tensor) -> list[Pair]:
+    return [(tuple(X[k].tolist()), int(i)) for k, i in mask.nonzero().tolist()]
+
+
+def missing_pairs(state: DecoupledState) -> set[Pair]:
+    assert state.choices is not None
+    known = set(pairs(state.X, state.measured))
+    every = torch.ones(len(state.choices), state.Y.shape[-1], dtype=torch.bool)
+    return set(pairs(state.choices, every)) - known
+
+
+class SumOfInputs(AcquisitionFunction):
+    """Prefers the largest inputs, whatever the model says."""
+
+    @t_batch_mode_transform()
+    def forward(self, X: Tensor) -> Tensor:
+        return X.sum(dim=(-2, -1))
+
+
+def sum_of_inputs(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
+    return SumOfInputs(model)
+
+
+# --- random ---------------------------------------------------------------------------
+
+
+def test_random_measures_every_pair_exactly_once_until_none_is_left(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    missing = missing_pairs(state)
+    policy = RandomPolicy()
+    proposed = []
+    for seed in range(len(missing)):
+        request = policy(model, replace(state, seed=seed))
+        assert request.X.shape == (1, 2)
+        assert request.cost is not None
+        assert request.cost.tolist() == [10.0 if request.evaluation_mask[0, 0] else 1.0]
+        proposed += pairs(request.X, request.evaluation_mask)
+        state = told(state, request.X, request.evaluation_mask)
+    assert len(proposed) == len(missing) == 28
+    assert set(proposed) == missing
+    with pytest.raises(CandidateGenerationError, match="not measured and costs"):
+        policy(model, state)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_the_same_seed_draws_the_same_pair_and_others_differ(
+    fitted: Fitted, finite: bool
+) -> None:
+    model, state = fitted
+    if not finite:
+        state = replace(state, choices=None)
+    drawn = []
+    for seed in range(12):
+        torch.manual_seed(seed)  # the caller's state plays no part
+        first = RandomPolicy()(model, replace(state, seed=seed))
+        before = torch.get_rng_state()
+        second = RandomPolicy()(model, replace(state, seed=seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(first.X, second.X)
+        assert torch.equal(first.evaluation_mask, second.evaluation_mask)
+        drawn += pairs(first.X, first.evaluation_mask)
+    assert len(set(drawn)) > 6
+
+
+def outcome_counts(state: DecoupledState, policy: RandomPolicy, n: int) -> Tensor:
+    model = ModelList()
+    masks = [policy(model, replace(state, seed=s)).evaluation_mask for s in range(n)]
+    return torch.cat(masks).sum(dim=0)
+
+
+def test_every_outcome_receives_the_same_money(fitted: Fitted) -> None:
+    _, state = fitted
+    n = 1100
+    dear, cheap = outcome_counts(state, RandomPolicy(), n).tolist()
+    assert dear + cheap == n
+    # Binomial with chance 1 / 11; four standard deviations.
+    spread = math.sqrt(n * (1 / 11) * (10 / 11))
+    assert abs(dear - n / 11) < 4 * spread
+
+
+def test_without_weighting_every_outcome_is_measured_as_often(fitted: Fitted) -> None:
+    _, state = fitted
+    n = 600
+    dear, cheap = outcome_counts(state, RandomPolicy(weighting=unweighted), n).tolist()
+    assert dear + cheap == n
+    assert abs(dear - n / 2) < 4 * math.sqrt(n / 4)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_designs_are_uniform_and_independent_of_the_outcome(
+    fitted: Fitted, finite: bool
+) -> None:
+    _, state = fitted
+    state = replace(
+        state,
+        X=state.X[:1],
+        Y=torch.full_like(state.Y[:1], math.nan),
+        cost_model=fixed_costs(1.0, 1.0),
+        choices=state.choices if finite else None,
+    )
+    n = 600
+    requests = [RandomPolicy()(ModelList(), replace(state, seed=s)) for s in range(n)]
+    X = torch.cat([request.X for request in requests])
+    assert (X >= state.bounds[0]).all()
+    assert (X <= state.bounds[1]).all()
+    first = torch.cat([request.evaluation_mask for request in requests])[:, 0]
+    # Means of uniform draws within four standard errors, for either outcome.
+    expected = torch.full((2,), 0.5).double()
+    sd = torch.full((2,), 1 / math.sqrt(12)).double()
+    if finite:
+        expected, sd = state.choices.mean(dim=0), state.choices.std(dim=0)
+    for rows in (first, ~first):
+        error = 4 * sd / rows.sum().sqrt()
+        assert ((X[rows].mean(dim=0) - expected).abs() < error).all()
+    if finite:
+        counts = (X.unsqueeze(1) == state.choices).all(dim=-1).sum(dim=0)
+        assert counts.sum() == n
+        # 5 x the chance that a Poisson variable of mean 30 is at most 8 is < 1e-4.
+        assert counts.min() > 8
+        assert counts.max() < 60
+
+
+def test_a_coupled_mask_measures_all_outcomes_of_fresh_designs(fitted: Fitted) -> None:
+    model, state = fitted
+    policy = RandomPolicy(torch.ones(1, 2, dtype=torch.bool))
+    seen = []
+    for seed in range(12):
+        request = policy(model, replace(state, seed=seed))
+        assert request.evaluation_mask.tolist() == [[True, True]]
+        assert state.known_outcomes(request.X).isnan().all()
+        assert request.cost is not None
+        assert request.cost.tolist() == [11.0]
+        seen.append(tuple(request.X[0].tolist()))
+        state = told(state, request.X, request.evaluation_mask)
+    assert len(set(seen)) == 12
+    # Only designs that lack one outcome are left; no coupled measurement fits.
+    with pytest.raises(CandidateGenerationError, match="none of 20 is left"):
+        policy(model, state)
+
+
+def test_random_never_exceeds_max_cost(fitted: Fitted) -> None:
+    model, state = fitted
+    # The cheap outcome is dearer than 4.5 on the right half.
+    cost_model = GenericDeterministicModel(
+        lambda X: torch.stack([0 * X[..., 0] + 10, 4 + X[..., 0]], dim=-1),
+        num_outputs=2,
+    )
+    state = replace(state, cost_model=cost_model, max_cost=4.5)
+    for seed in range(40):
+        request = RandomPolicy()(model, replace(state, seed=seed))
+        assert request.evaluation_mask.tolist() == [[False, True]]
+        assert request.X[0, 0] <= 0.5
+        assert request.cost is not None
+        assert request.cost.item() == pytest.approx(4 + request.X[0, 0].item())
+    with pytest.raises(CandidateGenerationError, match=r"costs at most 3\.9"):
+        RandomPolicy()(model, replace(state, max_cost=3.9))
+
+
+# --- coupled --------------------------------------------------------------------------
+
+
+def ask(policy: Policy, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+    """Ask as the loop does, with torch's generator seeded by the decision."""
+    with manual_seed(state.seed):
+        return policy(model, state)
+
+
+def by_hand(
+    factory: CoupledFactory, model: ModelList, state: DecoupledState
+) -> AcquisitionFunction:
+    """BoTorch's own, with the completely measured designs as the baseline."""
+    sampler = SobolQMCNormalSampler(torch.Size([128]), seed=state.seed)
+    baseline = state.X[~state.Y.isnan().any(dim=-1)]
+    with manual_seed(state.seed):  # BoTorch prunes the baseline by samples
+        if factory is qlognehvi_factory:
+            return qLogNoisyExpectedHypervolumeImprovement(
+                model,
+                ref_point=state.ref_point,
+                X_baseline=baseline,
+                sampler=sampler,
+                prune_baseline=True,
+            )
+        return qLogNParEGO(
+            model,
+            X_baseline=baseline,
+            scalarization_weights=sample_simplex(2, seed=state.seed)[0].to(state.X),
+            sampler=sampler,
+            prune_baseline=True,
+        )
+
+
+@SINGULAR
+@FACTORIES
+def test_the_coupled_choice_is_the_best_of_all_designs_that_lack_an_outcome(
+    fitted: Fitted, factory: CoupledFactory
+) -> None:
+    model, state = fitted
+    acqf = by_hand(factory, model, state)
+    lacking = [
+        x for x in state.choices if state.known_outcomes(x.unsqueeze(0)).isnan().any()
+    ]
+    assert len(lacking) == 16
+    with torch.no_grad():
+        scores = [acqf(x.unsqueeze(0)).item() for x in lacking]
+    request = ask(CoupledPolicy(factory, max_candidates=16), model, state)
+    best = lacking[int(np.argmax(scores))]
+    assert torch.equal(request.X[0], best)
+    assert request.acq_value is not None
+    assert request.acq_value.item() == pytest.approx(max(scores), rel=1e-6)
+    missing = state.known_outcomes(request.X).isnan()
+    assert torch.equal(request.evaluation_mask, missing)
+
+
+@SINGULAR
+@FACTORIES
+def test_a_coupled_batch_is_greedy_and_of_distinct_designs(
+    fitted: Fitted, factory: CoupledFactory
+) -> None:
+    model, state = fitted
+    request = ask(CoupledPolicy(factory, q=4), model, state)
+    assert len(request.X.unique(dim=0)) == 4
+    acqf = by_hand(factory, model, state)
+    missing = state.known_outcomes(state.choices).isnan().any(dim=-1)
+    candidates = state.choices[missing]
+    for k in range(4):
+        acqf.set_X_pending(request.X[:k] if k else None)
+        with torch.no_grad():
+            scores = acqf(candidates.unsqueeze(-2))
+        taken = (candidates.unsqueeze(1) == request.X[:k]).all(dim=-1).any(dim=-1)
+        best = scores.masked_fill(taken, -math.inf).argmax()
+        assert torch.equal(request.X[k], candidates[best])
+
+
+@SINGULAR
+def test_a_coupled_batch_ends_with_the_designs(fitted: Fitted) -> None:
+    model, state = fitted
+    state = replace(state, choices=state.choices[5:10])
+    request = ask(CoupledPolicy(q=9), model, state)
+    # Design 5 is fully measured.
+    assert sorted(map(tuple, request.X.tolist())) == sorted(
+        map(tuple, state.choices[1:].tolist())
+    )
+
+
+def test_only_missing_outcomes_are_measured_and_paid(fitted: Fitted) -> None:
+    model, state = fitted
+    for row, mask, cost in (
+        (0, [False, True], 1.0),
+        (7, [True, False], 10.0),
+        (12, [True, True], 11.0),
+    ):
+        one = replace(state, choices=state.choices[row : row + 1])
+        request = ask(CoupledPolicy(), model, one)
+        assert request.evaluation_mask.tolist() == [mask]
+        assert request.cost is not None
+        assert request.cost.tolist() == [cost]
+
+
+@SINGULAR
+@FACTORIES
+def test_coupled_policies_start_without_any_complete_design(
+    fitted: Fitted, factory: CoupledFactory
+) -> None:
+    model, state = fitted
+    Y = state.Y.clone()
+    Y[2:4, 0] = math.nan
+    Y[4:6, 1] = math.nan
+    request = ask(CoupledPolicy(factory), model, replace(state, Y=Y))
+    assert request.evaluation_mask.any()
+    assert request.acq_value is not None
+    assert request.acq_value.isfinite().all()
+
+
+def test_screening_keeps_the_largest_optimistic_hypervolume_improvements(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    lacking = state.known_outcomes(state.choices).isnan().any(dim=-1)
+    candidates = state.choices[lacking]
+    posterior = model.posterior(candidates.unsqueeze(-2))
+    mean = posterior.mean.detach().squeeze(-2)
+    optimistic = mean + posterior.variance.detach().squeeze(-2).sqrt()
+    ref = -state.ref_point.numpy()
+
+    def volume(Y: Tensor) -> float:
+        return moocore.hypervolume(-Y.numpy(), ref=ref)
+
+    base = volume(mean)
+    promise = [volume(torch.cat([mean, y.unsqueeze(0)])) - base for y in optimistic]
+    by_promise = np.argsort(promise)[::-1]
+    assert min(promise) < max(promise)
+    overall = candidates[candidates.sum(dim=-1).argmax()]
+    screened_out = 0
+    for count in (1, 2, 3, 5, 8, 12):
+        policy = CoupledPolicy(sum_of_inputs, max_candidates=count)
+        request = ask(policy, model, state)
+        kept = candidates[by_promise[:count].copy()]
+        assert torch.equal(request.X[0], kept[kept.sum(dim=-1).argmax()])
+        screened_out += not torch.equal(request.X[0], overall)
+    assert screened_out > 0
+
+
+@SINGULAR
+@FACTORIES
+def test_on_a_continuous_space_the_design_beats_random_ones_and_is_within_bounds(
+    fitted: Fitted, factory: CoupledFactory
+) -> None:
+    model, state = fitted
+    state = replace(state, choices=None)
+    policy = CoupledPolicy(factory, num_restarts=2, raw_samples=32)
+    request = ask(policy, model, state)
+    assert request.X.shape == (1, 2)
+    assert (request.X >= state.bounds[0]).all()
+    assert (request.X <= state.bounds[1]).all()
+    assert request.evaluation_mask.tolist() == [[True, True]]
+    assert request.cost is not None
+    assert request.cost.tolist() == [11.0]
+    acqf = by_hand(factory, model, state)
+    with torch.no_grad():
+        value = acqf(request.X).item()
+        others = acqf(PROBLEM.discretize(64, seed=9).unsqueeze(-2))
+    assert request.acq_value is not None
+    assert request.acq_value.item() == pytest.approx(value, rel=1e-6)
+    assert value > others.max()
+
+
+@SINGULAR
+def test_a_continuous_batch_has_distinct_designs_and_one_value_each(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    state = replace(state, choices=None)
+    policy = CoupledPolicy(q=3, num_restarts=2, raw_samples=32)
+    request = ask(policy, model, state)
+    assert request.X.shape == (3, 2)
+    assert torch.cdist(request.X, request.X).add(torch.eye(3)).min() > 1e-3
+    assert request.acq_value is not None
+    assert request.acq_value.shape == (3,)
+
+
+@SINGULAR
+def test_a_coupled_batch_stays_within_max_cost_in_total(fitted: Fitted) -> None:
+    model, state = fitted
+    fresh = replace(state, choices=state.choices[8:])
+    whole = ask(CoupledPolicy(q=4), model, fresh)
+    assert whole.cost is not None
+    assert whole.cost.tolist() == [11.0] * 4
+    for budget, expected in ((22.0, 2), (32.9, 2), (33.0, 3), (1e9, 4)):
+        part = ask(CoupledPolicy(q=4), model, replace(fresh, max_cost=budget))
+        assert torch.equal(part.X, whole.X[:expected])
+        for values in (part.evaluation_mask, part.acq_value, part.cost):
+            assert values is not None
+            assert len(values) == expected
+    with pytest.raises(CandidateGenerationError, match=r"at most 10\.9.*costs 11"):
+        ask(CoupledPolicy(q=4), model, replace(fresh, max_cost=10.9))
+
+
+@pytest.mark.parametrize(
+    "policy", [CoupledPolicy(), VariancePerCostPolicy()], ids=["coupled", "variance"]
+)
+def test_nothing_is_left_once_every_choice_is_measured(
+    fitted: Fitted, policy: CoupledPolicy | VariancePerCostPolicy
+) -> None:
+    model, state = fitted
+    state = replace(state, choices=state.choices[2:6])
+    with pytest.raises(CandidateGenerationError, match="every choice is fully"):
+        ask(policy, model, state)
+
+
+@SINGULAR
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_coupled_requests_depend_on_the_seed_of_the_state_alone(
+    fitted: Fitted, finite: bool
+) -> None:
+    model, state = fitted
+    if not finite:
+        state = replace(state, choices=None)
+    policy = CoupledPolicy(q=3, num_restarts=2, raw_samples=16)
+    requests = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        requests.append(policy(model, state))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(requests[0].X, requests[1].X)
+
+
+# --- variance per cost ----------------------------------------------------------------
+
+
+@SINGULAR
+@pytest.mark.parametrize(
+    "costs", [(10.0, 1.0), (1.0, 1.0), (1.0, 30.0), (1.0, 1000.0)], ids=str
+)
+def test_the_outcome_has_the_largest_standardised_variance_per_cost(
+    fitted: Fitted, costs: tuple[float, float]
+) -> None:
+    model, state = fitted
+    state = replace(state, cost_model=fixed_costs(*costs))
+    request = ask(VariancePerCostPolicy(CoupledPolicy(q=6)), model, state)
+    coupled = ask(CoupledPolicy(q=6), model, state)
+    assert torch.equal(request.X, coupled.X)
+    assert (request.evaluation_mask.sum(dim=-1) == 1).all()
+    assert request.acq_value is not None
+    assert request.cost is not None
+    for k, x in enumerate(request.X):
+        scores = []
+        for i in range(2):
+            data = state.Y[:, i].numpy()
+            variance = model.models[i].posterior(x.unsqueeze(0)).variance.item()
+            known = not state.known_outcomes(x.unsqueeze(0))[0, i].isnan()
+            score = variance / np.nanvar(data) / costs[i]
+            scores.append(-math.inf if known else score)
+        best = int(np.argmax(scores))
+        assert request.evaluation_mask[k].nonzero().item() == best
+        assert request.acq_value[k].item() == pytest.approx(scores[best])
+        assert request.cost[k].item() == costs[best]
+
+
+@SINGULAR
+def test_dearer_outcomes_are_measured_less(fitted: Fitted) -> None:
+    model, state = fitted
+    chosen = []
+    for costs in ((1000.0, 1.0), (1.0, 1000.0)):
+        fresh = replace(
+            state, choices=state.choices[8:], cost_model=fixed_costs(*costs)
+        )
+        request = ask(VariancePerCostPolicy(CoupledPolicy(q=6)), model, fresh)
+        chosen.append(request.evaluation_mask.sum(dim=0).tolist())
+    assert chosen == [[0, 6], [6, 0]]
+
+
+@SINGULAR
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_unit_of_an_outcome_does_not_matter(fitted: Fitted, scale: float) -> None:
+    model, state = fitted
+    # Costs at which both outcomes are chosen for some designs.
+    state = replace(state, cost_model=fixed_costs(1.3, 1.0))
+    factor = torch.tensor([scale, 1.0], dtype=torch.float64)
+    rescaled = replace(state, Y=state.Y * factor, ref_point=state.ref_point * factor)
+    other = fit_decoupled_model(rescaled.X, rescaled.Y, bounds=rescaled.bounds)
+    policy = VariancePerCostPolicy(CoupledPolicy(q=6))
+    request, expected = ask(policy, other, rescaled), ask(policy, model, state)
+    assert expected.evaluation_mask.any(dim=0).all()
+    assert torch.equal(request.X, expected.X)
+    assert torch.equal(request.evaluation_mask, expected.evaluation_mask)
+    assert request.acq_value is not None
+    assert request.acq_value.tolist() == pytest.approx(
+        expected.acq_value.tolist(), rel=1e-3
+    )
+
+
+def test_the_other_outcome_follows_until_the_design_is_complete(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    state = replace(state, choices=state.choices[12:13])
+    asked = []
+    for _ in range(2):
+        request = ask(VariancePerCostPolicy(), model, state)
+        asked += pairs(request.X, request.evaluation_mask)
+        state = told(state, request.X, request.evaluation_mask)
+    assert sorted(i for _, i in asked) == [0, 1]
+    with pytest.raises(CandidateGenerationError, match="every choice is fully"):
+        ask(VariancePerCostPolicy(), model, state)
+
+
+@SINGULAR
+def test_an_outcome_dearer_than_max_cost_gives_way_to_the_other(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    fresh = replace(state, choices=state.choices[8:])
+    # At these costs the dear outcome is preferred ...
+    fresh = replace(fresh, cost_model=fixed_costs(1.0, 1000.0))
+    policy = VariancePerCostPolicy(CoupledPolicy(q=3))
+    assert ask(policy, model, fresh).evaluation_mask[:, 0].all()
+    fresh = replace(fresh, cost_model=fixed_costs(2.0, 1.0), max_cost=1.5)
+    assert ask(policy, model, fresh).evaluation_mask.tolist() == [[False, True]] * 3
+    with pytest.raises(CandidateGenerationError, match=r"at most 0\.5"):
+        ask(policy, model, replace(fresh, max_cost=0.5))
+
+
+def test_a_constant_outcome_does_not_break_the_standardisation(fitted: Fitted) -> None:
+    model, state = fitted
+    Y = state.Y.clone()
+    Y[~Y[:, 1].isnan(), 1] = 2.0
+    request = ask(VariancePerCostPolicy(), model, replace(state, Y=Y))
+    assert request.acq_value is not None
+    assert request.acq_value.isfinite().all()

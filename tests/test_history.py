@@ -1,0 +1,201 @@
+r"""The record of a run as numbers and as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from botorch_flexibo import DecoupledHistory
+from botorch_flexibo.history import RequestRecord
+
+NAN = math.nan
+
+
+def record(
+    design: int,
+    measured: tuple[bool, bool],
+    values: tuple[float, float],
+    costs: tuple[float, float],
+    **changes: float,
+) -> RequestRecord:
+    fields = {
+        "decision": 0,
+        "predicted_cost": NAN,
+        "cumulative_cost": 0.0,
+        "hv_measured": 0.0,
+        "hv_identified": NAN,
+        "policy_seconds": 0.0,
+        "fit_seconds": 0.0,
+    }
+    return RequestRecord(
+        design=design,
+        measured=measured,
+        values=values,
+        costs=costs,
+        **(fields | changes),
+    )
+
+
+@pytest.fixture
+def history() -> DecoupledHistory:
+    """Two initial designs, then three measurements in two decisions."""
+    records = (
+        record(0, (True, True), (1.0, 2.0), (0.1, 0.02), cumulative_cost=0.12),
+        record(
+            1, (True, True), (3.0, 1.0), (0.3, 0.02), cumulative_cost=0.44,
+            hv_measured=4.0, hv_identified=5.0,
+        ),
+        record(
+            2, (False, True), (NAN, 9.0), (0.0, 0.02), cumulative_cost=0.46,
+            decision=1, predicted_cost=0.03, hv_measured=4.0, policy_seconds=0.5,
+            fit_seconds=0.25,
+        ),
+        record(
+            3, (False, True), (NAN, 8.0), (0.0, 0.02), cumulative_cost=0.48,
+            decision=1, predicted_cost=0.03, hv_measured=4.0, hv_identified=6.0,
+        ),
+        record(
+            2, (True, False), (2.0, NAN), (0.2, 0.0), cumulative_cost=0.68,
+            decision=2, predicted_cost=0.25, hv_measured=20.0,
+        ),
+    )  # fmt: skip
+    return DecoupledHistory(
+        X=torch.tensor([[0.0, 0.5], [0.25, 1.0], [0.125, 0.75], [1.0, 0.0]]).double(),
+        Y=torch.tensor([[1.0, 2.0], [3.0, 1.0], [2.0, 9.0], [NAN, 8.0]]).double(),
+        records=records,
+        stop_reason="budget",
+        outcome_names=("error", "energy"),
+        cost_unit="h",
+        budget=0.65,
+    )
+
+
+def empty() -> DecoupledHistory:
+    return DecoupledHistory(
+        X=torch.empty(0, 2).double(),
+        Y=torch.empty(0, 2).double(),
+        records=(),
+        stop_reason="interrupted",
+        outcome_names=("error", "energy"),
+        cost_unit="h",
+        budget=1.0,
+    )
+
+
+def test_the_table_has_one_row_per_request_and_the_documented_columns(
+    history: DecoupledHistory,
+) -> None:
+    frame = history.to_pandas()
+    assert list(frame.columns) == [
+        "decision",
+        "design",
+        "x0",
+        "x1",
+        "measured_error",
+        "error",
+        "cost_error",
+        "measured_energy",
+        "energy",
+        "cost_energy",
+        "predicted_cost",
+        "cost",
+        "cumulative_cost",
+        "hv_measured",
+        "hv_identified",
+        "policy_seconds",
+        "fit_seconds",
+    ]
+    assert len(frame) == 5
+    assert frame["decision"].tolist() == [0, 0, 1, 1, 2]
+    assert frame["design"].tolist() == [0, 1, 2, 3, 2]
+
+
+def test_the_table_holds_the_designs_values_and_costs_of_each_request(
+    history: DecoupledHistory,
+) -> None:
+    frame = history.to_pandas()
+    expected = pd.DataFrame(
+        {
+            "x0": [0.0, 0.25, 0.125, 1.0, 0.125],
+            "x1": [0.5, 1.0, 0.75, 0.0, 0.75],
+            "measured_error": [True, True, False, False, True],
+            "error": [1.0, 3.0, NAN, NAN, 2.0],
+            "cost_error": [0.1, 0.3, 0.0, 0.0, 0.2],
+            "measured_energy": [True, True, True, True, False],
+            "energy": [2.0, 1.0, 9.0, 8.0, NAN],
+            "cost_energy": [0.02, 0.02, 0.02, 0.02, 0.0],
+            "predicted_cost": [NAN, NAN, 0.03, 0.03, 0.25],
+            "cost": [0.12, 0.32, 0.02, 0.02, 0.2],
+            "cumulative_cost": [0.12, 0.44, 0.46, 0.48, 0.68],
+            "hv_measured": [0.0, 4.0, 4.0, 4.0, 20.0],
+            "policy_seconds": [0.0, 0.0, 0.5, 0.0, 0.0],
+            "fit_seconds": [0.0, 0.0, 0.25, 0.0, 0.0],
+        }
+    )
+    pd.testing.assert_frame_equal(frame[list(expected.columns)], expected)
+    # What is paid is the sum of what each outcome costs, row by row and in total.
+    by_outcome = frame["cost_error"] + frame["cost_energy"]
+    assert by_outcome.tolist() == pytest.approx(frame["cost"].tolist())
+    assert by_outcome.cumsum().tolist() == pytest.approx(
+        frame["cumulative_cost"].tolist()
+    )
+
+
+def test_the_identified_hypervolume_is_carried_forward_but_never_back(
+    history: DecoupledHistory,
+) -> None:
+    column = history.to_pandas()["hv_identified"]
+    assert math.isnan(column[0])
+    assert column[1:].tolist() == [5.0, 5.0, 6.0, 6.0]
+
+
+def test_an_empty_history_is_an_empty_table() -> None:
+    frame = empty().to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert len(frame) == 0
+
+
+def test_an_empty_history_cost_nothing() -> None:
+    history = empty()
+    assert history.total_cost == 0.0
+    assert history.num_measurements == {"error": 0, "energy": 0}
+    assert history.cost_by_outcome == {"error": 0.0, "energy": 0.0}
+    assert math.isnan(history.max_hv)
+
+
+def test_measurements_are_counted_per_outcome(history: DecoupledHistory) -> None:
+    assert history.num_measurements == {"error": 3, "energy": 4}
+    frame = history.to_pandas()
+    for name, count in history.num_measurements.items():
+        assert frame[f"measured_{name}"].sum() == count
+
+
+def test_costs_per_outcome_are_summed_in_double_precision(
+    history: DecoupledHistory,
+) -> None:
+    assert history.total_cost == 0.68
+    paid = history.cost_by_outcome
+    assert list(paid) == ["error", "energy"]
+    assert paid["error"] == pytest.approx(0.6, rel=1e-14)
+    assert paid["energy"] == pytest.approx(0.08, rel=1e-14)
+    # Large and small costs side by side.
+    uneven = replace(
+        history,
+        records=(
+            record(0, (True, True), (1.0, 2.0), (1e9, 1e-3)),
+            record(1, (True, True), (1.0, 2.0), (1.0 / 3, 1e-3)),
+        ),
+    )
+    assert uneven.cost_by_outcome["error"] == pytest.approx(1e9 + 1 / 3, rel=1e-15)
+    assert uneven.cost_by_outcome["energy"] == pytest.approx(2e-3, rel=1e-14)
+
+
+def test_a_history_cannot_be_changed(history: DecoupledHistory) -> None:
+    with pytest.raises(AttributeError, match="cannot assign"):
+        history.budget = 2.0  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(AttributeError, match="cannot assign"):
+        history.records[0].design = 1  # pyright: ignore[reportAttributeAccessIssue]

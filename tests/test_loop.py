@@ -1,0 +1,837 @@
+r"""The closed loop: what is paid, what is known, and when it ends."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.exceptions.errors import InputDataError, UnsupportedError
+from botorch.models.cost import FixedCostModel
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import ModelList
+from botorch.utils.transforms import t_batch_mode_transform
+from torch import Tensor
+
+from botorch_flexibo import (
+    AcquisitionPolicy,
+    CoupledPolicy,
+    DecoupledHistory,
+    FlexiBOFactory,
+    InitialDesign,
+    ProgressBar,
+    RandomPolicy,
+    VariancePerCostPolicy,
+    run_decoupled_optimization,
+)
+from botorch_flexibo.acquisition import unweighted
+from botorch_flexibo.optim import EvaluationRequest
+from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.test_functions import (
+    DecoupledBraninCurrin,
+    DecoupledProblem,
+    TabularProblem,
+)
+
+
+class Table(TabularProblem):
+    """Designs on a grid, smooth outcomes; the first one has an uneven price.
+
+    It counts how often a price was asked for and remembers what was measured.
+    """
+
+    def __init__(
+        self, num_rows: int = 4, noise_std: float | None = None, interrupt_at: int = -1
+    ) -> None:
+        grid = torch.cartesian_prod(
+            torch.linspace(0, 1, num_rows), torch.linspace(0, 1, 3)
+        ).double()
+        a, b = grid.unbind(dim=-1)
+        Y = torch.stack([(3 * a).sin() + b, (2 * b).cos() - a * b - a], dim=-1)
+        # Not representable exactly, so that sums in single precision would show.
+        costs = torch.stack([7.1 + 2.3 * a + 0.7 * b, 0.13 + 0.01 * a], dim=-1)
+        super().__init__(
+            grid,
+            Y,
+            costs,
+            ref_point=[-0.1, -2.1],
+            outcome_names=["dear", "cheap"],
+            cost_unit="s",
+            noise_std=noise_std,
+        )
+        self.num_prices = 0
+        self.asked: list[tuple[int, int]] = []
+        self.interrupt_at = interrupt_at
+
+    def cost(self, X: Tensor) -> Tensor:
+        self.num_prices += X[..., 0].numel()
+        return super().cost(X)
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        if len(self.asked) == self.interrupt_at:
+            raise KeyboardInterrupt
+        rows = self.indices(X).tolist()
+        self.asked += [(rows[k], i) for k, i in evaluation_mask.nonzero().tolist()]
+        return super()._measure(X, evaluation_mask)
+
+
+class Recording(RandomPolicy):
+    """The random policy; remembers what it was told."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.states: list[DecoupledState] = []
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        self.states.append(state)
+        return super().__call__(model, state)
+
+
+def run(
+    problem: DecoupledProblem | None = None,
+    policy: Policy | None = None,
+    *,
+    budget: float = 60.0,
+    initial: InitialDesign | None = None,
+    **options: Any,
+) -> DecoupledHistory:
+    return run_decoupled_optimization(
+        Table() if problem is None else problem,
+        RandomPolicy() if policy is None else policy,
+        budget=budget,
+        initial_design=InitialDesign(4) if initial is None else initial,
+        **options,
+    )
+
+
+def true_costs(problem: TabularProblem) -> GenericDeterministicModel:
+    """A belief that happens to be the truth, from a copy of the prices."""
+    X, costs = problem.choices.clone(), problem.costs.clone()
+
+    def look_up(asked: Tensor) -> Tensor:
+        equal = (asked.unsqueeze(-2) == X).all(dim=-1)
+        return costs[equal.long().argmax(dim=-1)]
+
+    return GenericDeterministicModel(look_up, num_outputs=2)
+
+
+def fixed_costs(*costs: float) -> FixedCostModel:
+    return FixedCostModel(torch.tensor(costs, dtype=torch.float64))
+
+
+def requests(history: DecoupledHistory) -> list[tuple[Any, ...]]:
+    """What was asked and answered, without wall times."""
+    return [
+        (
+            r.decision,
+            history.X[r.design].tolist(),
+            r.measured,
+            [None if math.isnan(v) else v for v in r.values],
+            r.costs,
+        )
+        for r in history.records
+    ]
+
+
+def stop_after(num_calls: int) -> Callable[[DecoupledHistory], bool]:
+    calls = itertools.count(1)
+    return lambda history: next(calls) >= num_calls
+
+
+def volume(Y: Tensor, ref_point: Tensor) -> float:
+    if len(Y) == 0:
+        return 0.0
+    return moocore.hypervolume(-Y.numpy(), ref=-ref_point.numpy())
+
+
+def flexibo(q: int = 1) -> AcquisitionPolicy:
+    return AcquisitionPolicy(FlexiBOFactory(), q=q)
+
+
+# --- the ledger -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [0.5, 20.0, 45.0, 61.7])
+def test_the_budget_is_overspent_by_the_last_request_at_most(budget: float) -> None:
+    history = run(policy=flexibo(q=3), budget=budget)
+    assert history.stop_reason == "budget"
+    assert history.total_cost >= budget
+    assert history.total_cost - sum(history.records[-1].costs) < budget
+
+
+def test_every_measurement_is_paid_with_its_true_cost() -> None:
+    problem = Table()
+    history = run(problem, budget=70.0)
+    spent = 0.0
+    for record in history.records:
+        row = int(problem.indices(history.X[record.design]))
+        price = problem.costs[row].tolist()
+        expected = [
+            p if m else 0.0 for p, m in zip(price, record.measured, strict=True)
+        ]
+        assert list(record.costs) == expected
+        spent += sum(expected)
+        assert record.cumulative_cost == pytest.approx(spent, rel=1e-12)
+    assert history.total_cost == pytest.approx(spent, rel=1e-12)
+    assert history.total_cost == pytest.approx(
+        sum(history.cost_by_outcome.values()), abs=1e-9
+    )
+
+
+def test_values_are_the_true_ones_where_measured_and_nan_elsewhere() -> None:
+    problem = Table()
+    history = run(problem, budget=50.0)
+    for record in history.records:
+        truth = problem.evaluate_true(history.X[record.design : record.design + 1])[0]
+        for i, measured in enumerate(record.measured):
+            assert any(record.measured)
+            if measured:
+                assert record.values[i] == truth[i].item()
+            else:
+                assert math.isnan(record.values[i])
+    assert len(history.X.unique(dim=0)) == len(history.X)
+
+
+def test_an_outcome_that_nobody_paid_for_is_nowhere_in_the_data() -> None:
+    problem = Table()
+    history = run(problem, budget=50.0)
+    paid = torch.zeros_like(history.Y, dtype=torch.bool)
+    for record in history.records:
+        for i, cost in enumerate(record.costs):
+            assert (cost > 0) == record.measured[i]
+            paid[record.design, i] |= cost > 0
+    assert torch.equal(paid, ~history.Y.isnan())
+    assert not paid.all()
+    measured = {
+        (int(problem.indices(history.X[row])), i) for row, i in paid.nonzero().tolist()
+    }
+    assert set(problem.asked) == measured
+    assert len(problem.asked) == len(measured) == sum(history.num_measurements.values())
+
+
+def test_only_complete_designs_count_in_the_measured_hypervolume() -> None:
+    problem = Table()
+    # Two complete designs, ten with the cheap outcome only, then random measurements.
+    history = run(
+        problem,
+        budget=60.0,
+        initial=InitialDesign(12, num_complete=2),
+        cost_model=true_costs(problem),
+        seed=1,
+    )
+    Y = torch.full_like(history.Y, math.nan)
+    volumes = []
+    for record in history.records:
+        for i, measured in enumerate(record.measured):
+            if measured:
+                Y[record.design, i] = record.values[i]
+        complete = Y[~Y.isnan().any(dim=-1)]
+        volumes.append(volume(complete, problem.ref_point))
+        assert record.hv_measured == pytest.approx(volumes[-1], abs=1e-12)
+    assert torch.equal(Y.nan_to_num(nan=-99.0), history.Y.nan_to_num(nan=-99.0))
+    assert volumes[0] < volumes[1] == volumes[11] < volumes[-1]
+
+
+@pytest.mark.parametrize("noise_std", [None, 0.5])
+def test_the_identified_hypervolume_is_that_of_the_true_values(
+    noise_std: float | None,
+) -> None:
+    problem = Table(num_rows=3, noise_std=noise_std)
+    history = run(problem, budget=1e6)
+    assert history.stop_reason == "exhausted"
+    # Everything is measured: the identified front is that of the measured values.
+    rows = problem.indices(history.X)
+    front = moocore.is_nondominated(history.Y.numpy(), maximise=True)
+    truth = problem.Y[rows][torch.from_numpy(front)]
+    expected = volume(truth, problem.ref_point)
+    last = history.records[-1].hv_identified
+    assert last == pytest.approx(expected, rel=1e-12)
+    assert history.max_hv == problem.max_hv
+    if noise_std is None:
+        assert last == pytest.approx(problem.max_hv, rel=1e-12)
+    else:
+        assert last < problem.max_hv
+
+
+def test_the_identified_hypervolume_never_exceeds_that_of_the_true_front() -> None:
+    problem = Table()
+    history = run(problem, flexibo(), budget=60.0)
+    volumes = [r.hv_identified for r in history.records]
+    known = [v for v in volumes if not math.isnan(v)]
+    assert len(known) > 3
+    assert max(known) <= problem.max_hv * (1 + 1e-12)
+    assert not math.isnan(volumes[-1])
+
+
+def test_a_problem_that_is_negated_has_its_truth_negated_too() -> None:
+    problem = DecoupledBraninCurrin(costs=(2.0, 1.0))
+    choices = problem.discretize(6, seed=11)
+    history = run(problem, budget=1e6, choices=choices, seed=11)
+    assert history.stop_reason == "exhausted"
+    expected = volume(problem(choices), problem.ref_point)
+    assert expected > 0
+    assert history.records[-1].hv_identified == pytest.approx(expected)
+
+
+# --- what the optimiser sees ----------------------------------------------------------
+
+
+def test_the_policy_believes_the_mean_of_what_was_paid() -> None:
+    problem, policy = Table(), Recording()
+    history = run(problem, policy, budget=60.0)
+    assert len(policy.states) >= 5
+    for state in policy.states:
+        before = [r for r in history.records if r.decision < state.iteration]
+        paid = np.array([r.costs for r in before])
+        expected = [column[column > 0].mean() for column in paid.T]
+        believed = state.outcome_costs(problem.choices)
+        assert believed.shape == (12, 2)
+        assert (believed == believed[0]).all()
+        assert believed[0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_cost_model_is_believed_even_if_it_is_wrong() -> None:
+    policy, cost_model = Recording(), fixed_costs(3.0, 2.0)
+    history = run(policy=policy, budget=60.0, cost_model=cost_model)
+    assert all(state.cost_model is cost_model for state in policy.states)
+    for record in history.records:
+        expected = 3.0 * record.measured[0] + 2.0 * record.measured[1]
+        assert record.predicted_cost == expected
+        assert sum(record.costs) != expected
+
+
+def test_the_first_requests_have_no_predicted_cost_without_a_cost_model() -> None:
+    history = run(budget=45.0)
+    predicted = [record.predicted_cost for record in history.records]
+    assert all(math.isnan(cost) for cost in predicted[:4])
+    assert all(cost > 0 for cost in predicted[4:])
+    assert len(predicted) > 4
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RandomPolicy(),
+        flexibo(),
+        pytest.param(
+            VariancePerCostPolicy(),
+            # Half-measured candidates are in the baseline: a singular covariance.
+            marks=pytest.mark.filterwarnings(
+                "ignore:A not p.d., added jitter"
+                ":linear_operator.utils.warnings.NumericalWarning"
+            ),
+        ),
+    ],
+    ids=["random", "flexibo", "variance"],
+)
+def test_true_prices_are_asked_for_only_when_paying(policy: Policy) -> None:
+    problem = Table()
+    history = run(problem, policy, budget=40.0)
+    assert len(history.records) > 4
+    assert problem.num_prices == len(history.records)
+
+
+def test_the_policy_is_told_data_and_iteration_of_its_decision() -> None:
+    problem, policy = Table(), Recording()
+    history = run(problem, policy, budget=50.0)
+    assert [s.iteration for s in policy.states] == list(
+        range(1, len(policy.states) + 1)
+    )
+    assert len({state.seed for state in policy.states}) == len(policy.states)
+    for state in policy.states:
+        before = [r for r in history.records if r.decision < state.iteration]
+        known = {(r.design, i) for r in before for i in range(2) if r.measured[i]}
+        assert {tuple(pair) for pair in state.measured.nonzero().tolist()} == known
+        assert torch.equal(state.X, history.X[: len(state.X)])
+        assert torch.equal(state.Y[state.measured], history.Y[: len(state.X)][
+            state.measured
+        ])  # fmt: skip
+        assert torch.equal(state.bounds, problem.bounds)
+        assert torch.equal(state.ref_point, problem.ref_point)
+        assert torch.equal(state.choices, problem.choices)
+        assert state.max_cost == math.inf
+
+
+def test_choices_restrict_what_is_asked_for() -> None:
+    problem = DecoupledBraninCurrin(costs=(2.0, 1.0))
+    choices = problem.discretize(9, seed=8)
+    policy = Recording()
+    history = run(problem, policy, budget=24.0, choices=choices)
+    assert all(torch.equal(state.choices, choices) for state in policy.states)
+    asked = [history.X[r.design] for r in history.records if r.decision > 0]
+    assert len(asked) > 5
+    assert all((x == choices).all(dim=-1).any() for x in asked)
+
+
+# --- strict budgets -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [0.1, 7.0, 33.3, 41.0, 52.0])
+@pytest.mark.parametrize(
+    "policy",
+    [RandomPolicy(), flexibo(), AcquisitionPolicy(FlexiBOFactory(), q=3)],
+    ids=["random", "flexibo", "batches"],
+)
+def test_a_strict_budget_is_never_exceeded(policy: Policy, budget: float) -> None:
+    problem = Table()
+    history = run(
+        problem, policy, budget=budget, cost_model=true_costs(problem), strict=True
+    )
+    assert history.total_cost <= budget
+    assert history.stop_reason in ("unaffordable", "budget", "exhausted")
+
+
+def test_a_strict_budget_can_be_spent_to_the_last_unit() -> None:
+    problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+    history = run(
+        problem,
+        budget=47.0,
+        cost_model=fixed_costs(10.0, 1.0),
+        choices=problem.discretize(20, seed=0),
+        strict=True,
+    )
+    assert history.stop_reason == "budget"
+    assert history.total_cost == 47.0
+    # Four complete designs cost 44; the rest buys the cheap outcome only.
+    assert history.num_measurements == {"branin": 4, "currin": 7}
+
+
+def test_the_policy_knows_what_is_left_of_a_strict_budget() -> None:
+    problem, policy = Table(), Recording()
+    history = run(
+        problem, policy, budget=50.0, cost_model=true_costs(problem), strict=True
+    )
+    assert len(policy.states) > 2
+    for state in policy.states:
+        before = [r for r in history.records if r.decision < state.iteration]
+        left = 50.0 - before[-1].cumulative_cost
+        assert state.max_cost == pytest.approx(left, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RandomPolicy(),
+        AcquisitionPolicy(FlexiBOFactory(weighting=unweighted)),
+        AcquisitionPolicy(FlexiBOFactory(weighting=unweighted), q=3),
+    ],
+    ids=["random", "single", "batches of three"],
+)
+def test_a_strict_run_goes_on_while_a_missing_pair_is_affordable(
+    policy: Policy,
+) -> None:
+    problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+    choices = problem.discretize(30, seed=0)
+    history = run(
+        problem,
+        policy,
+        budget=62.0,
+        cost_model=fixed_costs(10.0, 1.0),
+        choices=choices,
+        strict=True,
+    )
+    # Some of the 30 cheap measurements are missing, and each costs one unit.
+    assert history.num_measurements["currin"] < 30
+    assert history.total_cost > 61.0
+
+
+def test_what_is_unaffordable_from_the_start_is_not_started() -> None:
+    problem = Table()
+    history = run(problem, budget=0.05, cost_model=true_costs(problem), strict=True)
+    assert history.stop_reason == "unaffordable"
+    assert history.records == ()
+    assert history.total_cost == 0.0
+    assert len(history.X) == len(history.Y) == 0
+
+
+# --- how it ends ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "policy", [RandomPolicy(), flexibo(q=2)], ids=["random", "flexibo"]
+)
+def test_an_exhausted_table_was_measured_once_everywhere(policy: Policy) -> None:
+    problem = Table(num_rows=3)
+    history = run(problem, policy, budget=1e6)
+    assert history.stop_reason == "exhausted"
+    assert len(problem.asked) == 18
+    assert set(problem.asked) == set(itertools.product(range(9), range(2)))
+    assert torch.equal(history.Y, problem.Y[problem.indices(history.X)])
+    assert history.total_cost == pytest.approx(problem.costs.sum().item(), rel=1e-12)
+
+
+def test_a_coupled_policy_exhausts_a_table_that_was_half_measured() -> None:
+    problem = Table(num_rows=2)
+    history = run(
+        problem,
+        CoupledPolicy(largest_inputs),
+        budget=1e6,
+        initial=InitialDesign(5, num_complete=2),
+        cost_model=true_costs(problem),
+    )
+    assert history.stop_reason == "exhausted"
+    assert sorted(problem.asked) == list(itertools.product(range(6), range(2)))
+
+
+def test_a_callback_that_returns_true_ends_the_run() -> None:
+    history = run(callbacks=[lambda history: None, stop_after(3)], budget=1e6)
+    assert history.stop_reason == "callback"
+    assert history.records[-1].decision == 2
+    assert not math.isnan(history.records[-1].hv_identified)
+
+
+def test_callbacks_see_the_run_after_the_initial_design_and_every_decision() -> None:
+    seen: list[DecoupledHistory] = []
+
+    def watch(history: DecoupledHistory) -> None:
+        seen.append(history)
+
+    history = run(callbacks=[watch], budget=50.0)
+    decisions = [record.decision for record in history.records]
+    assert [h.records[-1].decision for h in seen] == list(range(decisions[-1] + 1))
+    assert [h.stop_reason for h in seen[:-1]] == ["running"] * (len(seen) - 1)
+    assert seen[-1].stop_reason == "budget"
+    assert len(seen[0].records) == 4
+    for early, late in itertools.pairwise(seen):
+        assert early.total_cost < late.total_cost
+    assert requests(seen[-1]) == requests(history)
+
+
+def test_all_callbacks_are_called_even_if_the_first_ends_the_run() -> None:
+    calls = []
+    run(
+        callbacks=[lambda history: True, calls.append],
+        budget=1e6,
+    )
+    assert len(calls) == 1
+
+
+def test_an_interrupted_callback_keeps_everything_measured() -> None:
+    def interrupt(history: DecoupledHistory) -> None:
+        if len(history.records) == 7:
+            raise KeyboardInterrupt
+
+    problem = Table()
+    history = run(problem, callbacks=[interrupt], budget=1e6)
+    assert history.stop_reason == "interrupted"
+    assert len(history.records) == 7
+    assert len(problem.asked) == sum(history.num_measurements.values()) == 11
+
+
+@pytest.mark.parametrize("interrupt_at", [0, 4, 8, 11])
+def test_an_interrupted_measurement_keeps_everything_measured_before(
+    interrupt_at: int,
+) -> None:
+    problem = Table(interrupt_at=interrupt_at)
+    history = run(problem, budget=1e6)
+    assert history.stop_reason == "interrupted"
+    assert sum(history.num_measurements.values()) == interrupt_at
+    assert len(problem.asked) == interrupt_at
+    # The interrupted measurement is not paid for, and the others are the same.
+    whole = run(budget=1e6, callbacks=[stop_after(5)])
+    assert requests(history) == requests(whole)[: len(history.records)]
+
+
+def test_an_interrupted_policy_keeps_everything_measured() -> None:
+    class Interrupted(RandomPolicy):
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            if state.iteration == 3:
+                raise KeyboardInterrupt
+            return super().__call__(model, state)
+
+    history = run(policy=Interrupted(), budget=1e6)
+    assert history.stop_reason == "interrupted"
+    assert len(history.records) == 6
+    assert not math.isnan(history.records[-1].hv_identified)
+
+
+def test_an_interrupt_while_the_last_callback_runs_keeps_the_history() -> None:
+    def interrupt(history: DecoupledHistory) -> None:
+        if history.stop_reason != "running":
+            raise KeyboardInterrupt
+
+    try:
+        history = run(callbacks=[interrupt], budget=40.0)
+    except KeyboardInterrupt:
+        pytest.fail("The interrupt reached the caller, who now has no history.")
+    assert history.total_cost >= 40.0
+
+
+def test_a_run_that_can_only_measure_whole_designs_is_not_called_unaffordable() -> None:
+    problem = Table(num_rows=2)
+    coupled = RandomPolicy(torch.ones(1, 2, dtype=torch.bool))
+    history = run(
+        problem,
+        coupled,
+        budget=1e6,
+        initial=InitialDesign(5, num_complete=2),
+        cost_model=true_costs(problem),
+    )
+    # The three half-measured designs fit no coupled request. Money is not the reason.
+    assert history.num_measurements == {"dear": 3, "cheap": 6}
+    assert history.stop_reason != "unaffordable"
+
+
+def test_errors_of_a_policy_reach_the_caller() -> None:
+    problem = DecoupledBraninCurrin()
+    with pytest.raises(UnsupportedError, match="finite set of designs"):
+        run(problem, flexibo(), budget=1e3)
+
+
+def test_an_initial_design_that_yields_no_value_of_an_outcome_is_refused() -> None:
+    class Failing(DecoupledBraninCurrin):
+        """The first outcome is paid for, but its measurement fails."""
+
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            return super()._measure(X, evaluation_mask) * torch.tensor([math.nan, 1.0])
+
+    with pytest.raises(InputDataError, match="initial design that measures every"):
+        run(Failing(), budget=1e3)
+
+
+# --- seeds ----------------------------------------------------------------------------
+
+
+class LargestInputs(AcquisitionFunction):
+    """Prefers the largest inputs, whatever the model says."""
+
+    @t_batch_mode_transform()
+    def forward(self, X: Tensor) -> Tensor:
+        return X.sum(dim=(-2, -1))
+
+
+def largest_inputs(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
+    return LargestInputs(model)
+
+
+@pytest.mark.parametrize(
+    ("policy", "noise_std"),
+    [(RandomPolicy(), None), (RandomPolicy(), 0.1), (flexibo(), 0.1)],
+    ids=["random", "noisy", "noisy flexibo"],
+)
+def test_the_same_seed_gives_the_same_run_and_another_one_differs(
+    policy: Policy, noise_std: float | None
+) -> None:
+    runs = []
+    for global_seed, seed in ((0, 3), (1, 3), (0, 4)):
+        torch.manual_seed(global_seed)
+        problem = Table(noise_std=noise_std)
+        runs.append(run(problem, policy, budget=50.0, seed=seed))
+    assert requests(runs[0]) == requests(runs[1])
+    assert [r.hv_identified for r in runs[0].records] == pytest.approx(
+        [r.hv_identified for r in runs[1].records], rel=1e-12, nan_ok=True
+    )
+    assert requests(runs[0]) != requests(runs[2])
+
+
+def test_the_random_state_of_the_caller_is_untouched() -> None:
+    problem = Table(noise_std=0.1)
+    random.seed(5)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    run(problem, flexibo(q=2), budget=45.0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert (np.random.get_state()[1] == before[2]).all()
+
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, {folder!r})
+from test_loop import Table, flexibo, requests, run
+history = run(Table(noise_std=0.1), flexibo(q=2), budget=50.0, seed=11)
+print(json.dumps(requests(history)))
+"""
+
+
+def test_the_same_seed_gives_the_same_run_in_another_process() -> None:
+    here = Path(__file__).resolve().parent
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(folder=str(here))],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=here.parent,
+        env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(here.parent)},
+    )
+    history = run(Table(noise_std=0.1), flexibo(q=2), budget=50.0, seed=11)
+    expected = json.loads(json.dumps(requests(history)))
+    assert json.loads(result.stdout.splitlines()[-1]) == expected
+    assert len(expected) > 6
+
+
+def test_noise_is_added_to_measurements_and_differs_between_them() -> None:
+    problem = Table(noise_std=0.1)
+    history = run(problem, budget=60.0)
+    noise = history.Y - problem.Y[problem.indices(history.X)]
+    noise = noise[~history.Y.isnan()]
+    assert len(noise) > 10
+    assert len(noise.unique()) == len(noise)
+    assert 0.05 < noise.std() < 0.2
+
+
+def test_noise_is_independent_of_what_a_policy_draws_from_its_seed() -> None:
+    class Drawing(Recording):
+        """Draws from a generator seeded as it was told, as RandomPolicy does."""
+
+        drawn: list[list[float]] = []
+
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            generator = torch.Generator().manual_seed(state.seed)
+            draw = torch.randn(1, 2, dtype=torch.float64, generator=generator)
+            self.drawn.append(draw[0].tolist())
+            return super().__call__(model, state)
+
+    problem, policy = Table(noise_std=1.0), Drawing()
+    history = run(problem, policy, budget=1e6, callbacks=[stop_after(7)])
+    records = [record for record in history.records if record.decision > 0]
+    assert len(records) == len(policy.drawn) == 6
+    for record, draw in zip(records, policy.drawn, strict=True):
+        truth = problem.evaluate_true(history.X[record.design : record.design + 1])[0]
+        i = record.measured.index(True)
+        noise = record.values[i] - truth[i].item()
+        assert noise != pytest.approx(draw[i], abs=1e-6)
+
+
+# --- initial designs ------------------------------------------------------------------
+
+
+def test_by_default_ten_designs_are_measured_completely_first() -> None:
+    problem = Table()
+    history = run_decoupled_optimization(problem, RandomPolicy(), budget=95.0)
+    initial = [record for record in history.records if record.decision == 0]
+    assert [record.measured for record in initial] == [(True, True)] * 10
+    assert len({record.design for record in initial}) == 10
+
+
+def test_cheap_first_measures_the_cheapest_outcome_of_the_other_designs() -> None:
+    problem = Table()
+    initial = InitialDesign(6, num_complete=2)
+    history = run(
+        problem, initial=initial, cost_model=true_costs(problem), budget=1e3,
+        callbacks=[stop_after(1)],
+    )  # fmt: skip
+    measured = [record.measured for record in history.records]
+    assert measured == [(True, True)] * 2 + [(False, True)] * 4
+    # The believed costs decide, not the true ones.
+    history = run(
+        problem, initial=initial, cost_model=fixed_costs(1.0, 2.0), budget=1e3,
+        callbacks=[stop_after(1)],
+    )  # fmt: skip
+    measured = [record.measured for record in history.records]
+    assert measured == [(True, True)] * 2 + [(True, False)] * 4
+    assert [r.predicted_cost for r in history.records] == [3.0] * 2 + [1.0] * 4
+
+
+def test_initial_designs_of_equal_seeds_are_equal_whatever_the_policy() -> None:
+    first, second, other = (
+        run(policy=policy, seed=seed, budget=1e3, callbacks=[stop_after(1)])
+        for policy, seed in ((RandomPolicy(), 0), (flexibo(), 0), (flexibo(), 1))
+    )
+    assert requests(first) == requests(second)
+    assert requests(first) != requests(other)
+
+
+def test_cheap_first_needs_to_know_which_outcome_is_cheap() -> None:
+    with pytest.raises(InputDataError, match="cost_model for a cheap-first"):
+        run(initial=InitialDesign(4, num_complete=2))
+    # Complete designs need no costs, however they are asked for.
+    history = run(initial=InitialDesign(4, num_complete=4), budget=30.0)
+    assert history.records[0].measured == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("num_designs", "num_complete"), [(0, None), (-1, None), (4, 0), (4, 5), (4, -2)]
+)
+def test_impossible_initial_designs_are_refused(
+    num_designs: int, num_complete: int | None
+) -> None:
+    with pytest.raises(InputDataError, match="1 <= num_complete <= num_designs"):
+        InitialDesign(num_designs, num_complete)
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.inf, math.nan])
+def test_budgets_that_are_not_positive_and_finite_are_refused(budget: float) -> None:
+    with pytest.raises(InputDataError, match="positive, finite budget in s"):
+        run(budget=budget)
+
+
+# --- continuous problems --------------------------------------------------------------
+
+
+def test_a_coupled_policy_runs_on_a_continuous_problem() -> None:
+    problem = DecoupledBraninCurrin(costs=(2.0, 1.0))
+    policy = CoupledPolicy(num_restarts=1, raw_samples=16)
+    history = run(problem, policy, budget=24.0, initial=InitialDesign(5))
+    assert history.stop_reason == "budget"
+    assert history.total_cost == 24.0
+    assert history.Y.shape == (8, 2)
+    assert torch.equal(history.Y, problem(history.X))
+    assert history.max_hv == problem.max_hv
+    assert 0 < history.records[-1].hv_identified <= problem.max_hv
+
+
+def test_no_request_of_a_continuous_run_is_empty() -> None:
+    # The preferred design is a corner, which is fully measured after one decision.
+    problem = DecoupledBraninCurrin(costs=(2.0, 1.0))
+    policy = CoupledPolicy(largest_inputs, num_restarts=1, raw_samples=16)
+    history = run(problem, policy, budget=1e3, callbacks=[stop_after(4)])
+    for record in history.records:
+        assert any(record.measured)
+        assert sum(record.costs) > 0
+
+
+def test_max_hv_is_nan_if_the_true_front_is_unknown() -> None:
+    class NoFront(DecoupledBraninCurrin):
+        @property
+        def max_hv(self) -> float:
+            raise NotImplementedError
+
+    history = run(NoFront(), budget=20.0)
+    assert math.isnan(history.max_hv)
+
+
+# --- progress -------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_shows_spending_and_measurements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    history = run(callbacks=[ProgressBar("tuning")], budget=50.0)
+    assert history.stop_reason == "budget"
+    last = sys.stderr.getvalue().split("\r")[-1]
+    assert "tuning: 100%" in last
+    counts = history.num_measurements
+    assert f"dear={counts['dear']}" in last
+    assert f"cheap={counts['cheap']}" in last
+
+
+def test_the_progress_bar_is_silent_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    history = run(callbacks=[ProgressBar()], budget=50.0)
+    assert history.stop_reason == "budget"
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
