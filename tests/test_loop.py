@@ -245,7 +245,7 @@ def test_only_complete_designs_count_in_the_measured_hypervolume() -> None:
     assert volumes[0] < volumes[1] == volumes[11] < volumes[-1]
 
 
-@pytest.mark.parametrize("noise_std", [None, 0.5])
+@pytest.mark.parametrize("noise_std", [None, 5.0])
 def test_the_identified_hypervolume_is_that_of_the_true_values(
     noise_std: float | None,
 ) -> None:

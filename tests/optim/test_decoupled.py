@@ -272,18 +272,20 @@ def test_choices_follow_the_stated_order_and_limits(problem):
         tuple(p) for p in (problem["avoid"] | problem["pending"]).nonzero().tolist()
     }
     expected = []
+    spent = 0.0
     while len(expected) < problem["q"]:
         pairs = []
         for u, k in itertools.product(range(n), range(len(masks))):
             outcomes = masks[k].nonzero().flatten().tolist()
             cost = sum(costs[u, i].item() for i in outcomes)
             free = not any((u, i) in taken for i in outcomes)
-            if free and cost <= problem["max_cost"]:
+            if free and spent + cost <= problem["max_cost"]:
                 pairs.append((-table[u, k].item(), cost, u, k))
         if not pairs:
             break
         _, cost, u, k = min(pairs)
         expected.append((u, masks[k].tolist(), table[u, k].item(), cost))
+        spent += cost
         taken |= {(u, i) for i in masks[k].nonzero().flatten().tolist()}
 
     acqf = TableAcquisition(table, masks, costs)
@@ -427,16 +429,27 @@ def test_predicted_costs_are_reported_for_each_pick():
 
 
 @pytest.mark.parametrize(
-    ("limit", "outcomes"), [(1.0, [1]), (9.9, [1]), (10.0, [0, 1])]
+    ("limit", "num_dear", "num_cheap"), [(1.0, 0, 1), (9.0, 0, 9), (99.0, 9, 9)]
 )
-def test_pairs_dearer_than_the_limit_are_not_proposed(limit, outcomes):
+def test_a_batch_costs_at_most_the_limit_and_uses_it(limit, num_dear, num_cheap):
     acqf = flexibo(CHOICES, costs=[10.0, 1.0])
     request = optimize_acqf_decoupled(
-        acqf, BOUNDS, choices=CHOICES, q=99, evaluation_masks=ALL_MASKS, max_cost=limit
+        acqf, BOUNDS, choices=CHOICES, q=99, max_cost=limit
     )
-    assert len(request.X) == 9 * len(outcomes)
-    assert request.evaluation_mask.any(dim=0).nonzero().flatten().tolist() == outcomes
-    assert request.cost.max() <= limit
+    assert request.evaluation_mask.sum(dim=0).tolist() == [num_dear, num_cheap]
+    assert request.cost.sum() == limit
+
+
+@pytest.mark.parametrize("limit", [10.0, 25.5, 60.0])
+def test_a_batch_ends_when_no_pair_fits_into_the_limit(limit):
+    acqf = flexibo(CHOICES, costs=[10.0, 1.0])
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CHOICES, q=99, max_cost=limit
+    )
+    left = limit - request.cost.sum().item()
+    assert left >= 0
+    all_cheap_taken = request.evaluation_mask[:, 1].sum() == len(CHOICES)
+    assert left < 1.0 or (all_cheap_taken and left < 10.0)
 
 
 def test_a_limit_below_every_cost_is_an_error():
