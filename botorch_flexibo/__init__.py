@@ -6,9 +6,10 @@ acquisition function, ``optimize_acqf_decoupled`` for choosing design and outcom
 """
 
 from botorch_flexibo.acquisition import DecoupledCostUtility, FlexiBO, LogDamped
+from botorch_flexibo.callbacks import ProgressBar
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.history import DecoupledHistory
-from botorch_flexibo.loop import InitialDesign, ProgressBar, run_decoupled_optimization
+from botorch_flexibo.loop import InitialDesign, run_decoupled_optimization
 from botorch_flexibo.models import DecoupledModelFitter, fit_decoupled_model
 from botorch_flexibo.optim import EvaluationRequest, optimize_acqf_decoupled
 from botorch_flexibo.policies import (

@@ -3,7 +3,7 @@ r"""The closed loop: ask a policy, measure, pay, learn."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,20 +12,18 @@ from botorch.models.cost import FixedCostModel
 from botorch.models.model import Model, ModelList
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo.callbacks import Callback
 from botorch_flexibo.history import DecoupledHistory, RequestRecord
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.designs import identified_front
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
-from botorch_flexibo.utils.pareto_region import hypervolume
+from botorch_flexibo.utils.fronts import hypervolume
 from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import RowIndex
-
-Callback = Callable[[DecoupledHistory], bool | None]
 
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
@@ -102,35 +100,6 @@ class InitialDesign:
             return EvaluationRequest(X, mask)
         cost = (posterior_mean(cost_model, X) * mask).sum(dim=-1)
         return EvaluationRequest(X, mask, cost=cost)
-
-
-class ProgressBar:
-    """A callback that shows spent budget and hypervolume with tqdm."""
-
-    def __init__(self, description: str = "") -> None:
-        """Progress bar, hidden when the output is not a terminal.
-
-        Args:
-            description: The text before the bar.
-        """
-        self._description = description
-        self._bar: tqdm | None = None
-
-    def __call__(self, history: DecoupledHistory) -> None:
-        """Move the bar to the cost spent so far."""
-        if self._bar is None:
-            self._bar = tqdm(
-                total=history.budget,
-                desc=self._description,
-                unit=history.cost_unit,
-                unit_scale=True,
-                disable=None,
-            )
-        spent = min(history.total_cost, history.budget)
-        self._bar.set_postfix(history.num_measurements, refresh=False)
-        self._bar.update(spent - self._bar.n)
-        if spent >= history.budget:
-            self._bar.close()
 
 
 def run_decoupled_optimization(

@@ -20,18 +20,20 @@ from botorch.models.model import ModelList
 from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
-from botorch_flexibo.utils.objective import separable_weights
-from botorch_flexibo.utils.pareto_region import (
-    ConfidenceRegion,
+from botorch_flexibo.utils.fronts import (
     check_ref_point,
-    collapse,
-    collapse_gain,
-    confidence_region,
     front_mask,
     hypervolume,
     improvement_cells,
-    intersect_regions,
     second_order_front,
+)
+from botorch_flexibo.utils.objective import separable_weights
+from botorch_flexibo.utils.pareto_region import (
+    ConfidenceRegion,
+    collapse,
+    collapse_gain,
+    confidence_region,
+    intersect_regions,
     undominated,
 )
 from botorch_flexibo.utils.posterior import marginal_moments

@@ -7,7 +7,7 @@ from botorch.models.model import Model
 from botorch.utils.sampling import draw_sobol_samples
 from torch import Tensor
 
-from botorch_flexibo.utils.pareto_region import front_mask
+from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.posterior import marginal_moments
 from botorch_flexibo.utils.rows import RowIndex
 

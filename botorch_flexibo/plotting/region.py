@@ -26,9 +26,9 @@ from botorch_flexibo.plotting._style import (
     new_axes,
     outcome_color,
 )
+from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
-    front_mask,
     region_volume,
     undominated,
 )

@@ -20,7 +20,7 @@ from torch import Tensor
 from botorch_flexibo.acquisition.cost_aware import per_cost
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import DecoupledState, Policy
-from botorch_flexibo.utils.pareto_region import (
+from botorch_flexibo.utils.fronts import (
     front_mask,
     hypervolume_improvement,
     improvement_cells,

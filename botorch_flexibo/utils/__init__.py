@@ -1,12 +1,11 @@
 r"""Pure tensor functions."""
 
+from botorch_flexibo.utils.fronts import front_mask, hypervolume
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
     collapse_gains,
     confidence_region,
-    front_mask,
-    hypervolume,
     intersect_regions,
     pal_beta,
     region_volume,

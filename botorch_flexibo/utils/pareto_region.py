@@ -40,16 +40,17 @@ from typing import NamedTuple
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.logging import shape_to_str
-from botorch.utils.multi_objective.box_decompositions.non_dominated import (
-    FastNondominatedPartitioning,
-)
-from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-# Elements of the largest temporary of a chunked pass: 128 MiB of float64.
-_MAX_ELEMENTS = 2**24
-# Up to this many outcomes the batched sweep is used, beyond it box decompositions.
-_MAX_SWEEP_OUTCOMES = 3
+from botorch_flexibo.utils.fronts import (
+    MAX_ELEMENTS,
+    check_ref_point,
+    front_mask,
+    hypervolume,
+    hypervolume_improvement,
+    improvement_cells,
+    second_order_front,
+)
 
 
 class ConfidenceRegion(NamedTuple):
@@ -172,30 +173,6 @@ def collapse(region: ConfidenceRegion, mask: Tensor) -> ConfidenceRegion:
     )
 
 
-def front_mask(Y: Tensor) -> Tensor:
-    r"""Which points are non-dominated, one copy of duplicates kept.
-
-    Args:
-        Y: A ``batch_shape x n x m``-dim tensor of outcomes to maximise.
-
-    Returns:
-        A ``batch_shape x n``-dim boolean tensor. Among equal points the first is kept.
-    """
-    if Y.shape[-1] != 2 or Y.shape[-2] == 0:
-        return is_non_dominated(Y, deduplicate=True)
-    # O(n log n): sort by the first outcome (ties by the second), then a point is on
-    # the front iff its second outcome exceeds all those before it.
-    order = Y[..., 1].argsort(dim=-1, descending=True, stable=True)
-    by_first = Y[..., 0].gather(-1, order)
-    order = order.gather(-1, by_first.argsort(dim=-1, descending=True, stable=True))
-    second = Y[..., 1].gather(-1, order)
-    best_before = torch.full_like(second, -math.inf)
-    best_before[..., 1:] = second.cummax(dim=-1).values[..., :-1]
-    return torch.zeros_like(order, dtype=torch.bool).scatter(
-        -1, order, second > best_before
-    )
-
-
 def undominated(lower: Tensor, upper: Tensor) -> Tensor:
     r"""Designs that no other design certainly dominates.
 
@@ -218,51 +195,11 @@ def undominated(lower: Tensor, upper: Tensor) -> Tensor:
     dominators = order[front_mask(lower[order])]  # k
     keep = torch.empty(upper.shape[0], dtype=torch.bool, device=upper.device)
     rows = torch.arange(upper.shape[0], device=upper.device)
-    chunk = max(1, _MAX_ELEMENTS // max(1, dominators.numel() * upper.shape[-1]))
+    chunk = max(1, MAX_ELEMENTS // max(1, dominators.numel() * upper.shape[-1]))
     for index in rows.split(chunk):
         above = (lower[dominators] >= upper[index].unsqueeze(-2)).all(dim=-1)
         keep[index] = ~(above & (dominators != index.unsqueeze(-1))).any(dim=-1)
     return keep
-
-
-def hypervolume(Y: Tensor, ref_point: Tensor) -> Tensor:
-    r"""Exact hypervolume dominated by points, batched and differentiable.
-
-    Up to three outcomes by a sweep: sort by the first outcome, then sum slices times
-    the hypervolume of all points that reach the slice. This is ``O(n log n)`` for two
-    outcomes and ``O(n^2 log n)`` for three, over all batches at once. More outcomes
-    use BoTorch's box decomposition, or the sweep (memory ``O(n^(m-1))``) where a
-    gradient is asked for.
-
-    Args:
-        Y: A ``batch_shape x n x m``-dim tensor of outcomes to maximise.
-        ref_point: A ``m``-dim reference point.
-
-    Returns:
-        A ``batch_shape``-dim tensor of hypervolumes. Points that do not exceed the
-        reference point count nothing.
-
-    Raises:
-        BotorchTensorDimensionError: If the shapes do not fit.
-        InputDataError: If the reference point is not finite.
-
-    Example:
-        >>> front = torch.tensor([[3.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
-        >>> hypervolume(front, torch.zeros(2)).item()
-        6.0
-    """
-    check_ref_point(ref_point, num_outcomes=Y.shape[-1])
-    if Y.numel() == 0:
-        return Y.new_zeros(Y.shape[:-2])
-    if Y.ndim == 2:
-        Y = Y[front_mask(Y)]
-    if Y.shape[-1] <= _MAX_SWEEP_OUTCOMES or Y.requires_grad:
-        return _swept_volume((Y - ref_point).clamp_min(0.0))
-    volumes = [
-        FastNondominatedPartitioning(ref_point=ref_point, Y=y).compute_hypervolume()
-        for y in Y.reshape(-1, *Y.shape[-2:])
-    ]
-    return torch.stack(volumes).reshape(Y.shape[:-2])
 
 
 def region_volume(lower: Tensor, upper: Tensor, ref_point: Tensor) -> Tensor:
@@ -292,73 +229,6 @@ def region_volume(lower: Tensor, upper: Tensor, ref_point: Tensor) -> Tensor:
         )
     volume = hypervolume(upper, ref_point) - hypervolume(lower, ref_point)
     return volume.clamp_min(0.0)
-
-
-def second_order_front(Y: Tensor) -> Tensor:
-    r"""Front of the set of points that at least two of the given points dominate.
-
-    A point is dominated by two points exactly if it is dominated by the componentwise
-    minimum of a pair. Only pairs within the front, and the front of the remaining
-    points, can matter.
-
-    Args:
-        Y: A ``n x m``-dim tensor of outcomes to maximise.
-
-    Returns:
-        A ``k x m``-dim tensor of mutually non-dominated points.
-    """
-    first = front_mask(Y)
-    rest = Y[~first]
-    rest = rest[front_mask(rest)]
-    front = Y[first]
-    if Y.shape[-1] == 2:  # only neighbours on the staircase have undominated minima
-        front = front[front[:, 0].argsort()]
-        meets = torch.minimum(front[:-1], front[1:])
-    else:
-        row, column = torch.triu_indices(
-            len(front), len(front), offset=1, device=Y.device
-        )
-        meets = torch.minimum(front[row], front[column])
-    candidates = torch.cat([rest, meets])
-    return candidates[front_mask(candidates)]
-
-
-def improvement_cells(front: Tensor, ref_point: Tensor) -> Tensor:
-    r"""Disjoint boxes that fill what a front does not dominate.
-
-    Args:
-        front: A ``k x m``-dim tensor of points (``k = 0`` allowed).
-        ref_point: A ``m``-dim reference point.
-
-    Returns:
-        A ``2 x c x m``-dim tensor: lower and upper corners of ``c`` boxes.
-    """
-    return FastNondominatedPartitioning(
-        ref_point=ref_point, Y=front
-    ).get_hypercell_bounds()
-
-
-def hypervolume_improvement(Y: Tensor, cells: Tensor) -> Tensor:
-    r"""Hypervolume that each point alone would add to a fixed front.
-
-    Args:
-        Y: A ``batch_shape x m``-dim tensor of points.
-        cells: The ``2 x c x m``-dim boxes of :func:`improvement_cells`.
-
-    Returns:
-        A ``batch_shape``-dim tensor of improvements. It is monotone in ``Y``, also in
-        floating point.
-    """
-    lower, upper = cells  # each c x m
-    chunk = max(1, _MAX_ELEMENTS // max(1, lower.numel()))
-    volumes = [
-        (torch.minimum(y.unsqueeze(-2), upper) - lower)
-        .clamp_min(0.0)
-        .prod(dim=-1)
-        .sum(dim=-1)
-        for y in Y.reshape(-1, Y.shape[-1]).split(chunk)
-    ]
-    return torch.cat(volumes).reshape(Y.shape[:-1])
 
 
 def collapse_gain(
@@ -438,48 +308,9 @@ def collapse_gains(
     )
 
 
-def _swept_volume(Z: Tensor) -> Tensor:
-    """Hypervolume of ``batch_shape x n x m`` non-negative points w.r.t. the origin."""
-    order = Z[..., 0].argsort(dim=-1, descending=True)
-    Z = Z.gather(-2, order.unsqueeze(-1).expand_as(Z))
-    next_first = torch.cat([Z[..., 1:, 0], torch.zeros_like(Z[..., :1, 0])], dim=-1)
-    widths = Z[..., 0] - next_first  # batch_shape x n
-    if Z.shape[-1] == 1:
-        return Z[..., 0, 0]
-    if Z.shape[-1] == 2:
-        heights = Z[..., 1].cummax(dim=-1).values
-    else:
-        reaches = torch.ones(Z.shape[-2], Z.shape[-2], dtype=Z.dtype, device=Z.device)
-        prefixes = Z[..., None, :, 1:] * reaches.tril().unsqueeze(-1)
-        heights = _swept_volume(prefixes)
-    return (widths * heights).sum(dim=-1)
-
-
 def _check_corners(lower: Tensor, upper: Tensor) -> None:
     if lower.ndim != 2 or lower.shape != upper.shape:
         raise BotorchTensorDimensionError(
             "Expected lower and upper to be `n x m` and equal in shape, but got"
             f" {shape_to_str(lower.shape)} and {shape_to_str(upper.shape)}."
-        )
-
-
-def check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
-    r"""Refuse a reference point that does not fit.
-
-    Args:
-        ref_point: The reference point.
-        num_outcomes: The number of outcomes ``m``.
-
-    Raises:
-        BotorchTensorDimensionError: If it is not ``m``-dim.
-        InputDataError: If it is not finite.
-    """
-    if ref_point.shape != torch.Size([num_outcomes]):
-        raise BotorchTensorDimensionError(
-            f"Expected ref_point to have {num_outcomes} elements, one per outcome, but"
-            f" got shape {shape_to_str(ref_point.shape)}."
-        )
-    if not ref_point.isfinite().all():
-        raise InputDataError(
-            f"Expected a finite ref_point, but got {ref_point.tolist()}."
         )

@@ -20,20 +20,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
+from botorch_flexibo.utils.fronts import (
+    front_mask,
+    hypervolume,
+    hypervolume_improvement,
+    improvement_cells,
+    second_order_front,
+)
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
     collapse,
     collapse_gain,
     collapse_gains,
     confidence_region,
-    front_mask,
-    hypervolume,
-    hypervolume_improvement,
-    improvement_cells,
     intersect_regions,
     pal_beta,
     region_volume,
-    second_order_front,
     undominated,
 )
 
@@ -466,7 +468,7 @@ def test_improvement_does_not_depend_on_the_size_of_its_chunks(monkeypatch):
     expected = hypervolume_improvement(Y, cells)
     lower, upper = Y - 0.2, Y
     kept = undominated(lower, upper)
-    monkeypatch.setattr("botorch_flexibo.utils.pareto_region._MAX_ELEMENTS", 1)
+    monkeypatch.setattr("botorch_flexibo.utils.fronts.MAX_ELEMENTS", 1)
     assert torch.equal(hypervolume_improvement(Y, cells), expected)
     assert torch.equal(undominated(lower, upper), kept)
 
