@@ -691,7 +691,6 @@ def mixed_gp(X: Tensor, y: Tensor) -> MixedSingleTaskGP:
 
 
 def saas_gp(X: Tensor, y: Tensor) -> SaasFullyBayesianSingleTaskGP:
-    pytest.importorskip("numpyro")
     model = SaasFullyBayesianSingleTaskGP(X, (y - y.mean()) / y.std())
     fit_fully_bayesian_model_nuts(
         model,
