@@ -93,25 +93,11 @@ def optimize_acqf_decoupled(
     """
     masks = _check_masks(evaluation_masks, acq_function.num_outputs, choices.device)
     _check_choices(choices, bounds, q)
-    if X_avoid is None and X_avoid_evaluation_mask is not None:
-        raise InputDataError(
-            "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
-        )
-    if max_batch_size < 1 or not batch_cost > 0:
-        raise InputDataError(
-            "Expected max_batch_size >= 1 and batch_cost > 0, but got"
-            f" {max_batch_size} and {batch_cost}."
-        )
+    _check_options(X_avoid, X_avoid_evaluation_mask, max_batch_size, batch_cost)
     choices = _first_copies(choices)
     rows = RowIndex(choices)
-    allowed = torch.ones(len(choices), len(masks), dtype=torch.bool)
-    allowed = allowed.to(choices.device)
-    for X, X_mask in (
-        (X_avoid, X_avoid_evaluation_mask),
-        (acq_function.X_pending, acq_function.X_pending_evaluation_mask),
-    ):
-        if X is not None:
-            _exclude(allowed, rows, masks, X, X_mask)
+    avoid = X_avoid, X_avoid_evaluation_mask
+    allowed = _free_pairs(acq_function, choices, rows, masks, avoid)
     costs = _predicted_costs(acq_function, choices, masks)
     if costs is None and min(max_cost, batch_cost) < torch.inf:
         raise InputDataError(
@@ -152,6 +138,23 @@ def optimize_acqf_decoupled(
     )
 
 
+def _free_pairs(
+    acq_function: DecoupledAcquisitionFunction,
+    choices: Tensor,
+    rows: RowIndex,
+    masks: Tensor,
+    avoid: tuple[Tensor | None, Tensor | None],
+) -> Tensor:
+    """Which pairs hold nothing measured or pending, ``n x k``."""
+    allowed = torch.ones(len(choices), len(masks), dtype=torch.bool)
+    allowed = allowed.to(choices.device)
+    pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
+    for X, X_mask in (avoid, pending):
+        if X is not None:
+            _exclude(allowed, rows, masks, X, X_mask)
+    return allowed
+
+
 def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
     if masks is None:
         return torch.eye(m, dtype=torch.bool, device=device)
@@ -166,6 +169,23 @@ def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
             f" {masks.tolist()}."
         )
     return masks.to(device)
+
+
+def _check_options(
+    X_avoid: Tensor | None,
+    X_avoid_mask: Tensor | None,
+    max_batch_size: int,
+    batch_cost: float,
+) -> None:
+    if X_avoid is None and X_avoid_mask is not None:
+        raise InputDataError(
+            "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
+        )
+    if max_batch_size < 1 or not batch_cost > 0:
+        raise InputDataError(
+            "Expected max_batch_size >= 1 and batch_cost > 0, but got"
+            f" {max_batch_size} and {batch_cost}."
+        )
 
 
 def _check_choices(choices: Tensor, bounds: Tensor, q: int) -> None:

@@ -686,3 +686,18 @@ def test_values_that_are_nan_are_refused():
             torch.tensor([[0.0], [2.0]]),
             choices=torch.arange(3.0).unsqueeze(-1),
         )
+
+
+@pytest.mark.parametrize("options", [{"max_batch_size": 0}, {"batch_cost": 0.0}])
+def test_limits_that_allow_nothing_are_refused(options):
+    acqf = flexibo(CHOICES, costs=[10.0, 1.0])
+    with pytest.raises(InputDataError, match=r"max_batch_size >= 1 and batch_cost > 0"):
+        optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, **options)
+
+
+def test_a_mask_to_avoid_without_its_designs_is_refused():
+    mask = torch.ones(len(CHOICES), 2, dtype=torch.bool)
+    with pytest.raises(InputDataError, match=r"but got the mask alone\."):
+        optimize_acqf_decoupled(
+            flexibo(CHOICES), BOUNDS, choices=CHOICES, X_avoid_evaluation_mask=mask
+        )
