@@ -23,7 +23,6 @@ from torch import Tensor
 from botorch_flexibo.utils.fronts import (
     check_ref_point,
     front_mask,
-    hypervolume,
     improvement_cells,
     second_order_front,
 )
@@ -34,6 +33,7 @@ from botorch_flexibo.utils.pareto_region import (
     collapse_gain,
     confidence_region,
     intersect_regions,
+    region_volume,
     undominated,
 )
 from botorch_flexibo.utils.posterior import marginal_moments
@@ -149,8 +149,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
     @property
     def volume(self) -> Tensor:
         """Volume ``V`` of the Pareto region, with pending pairs taken as collapsed."""
-        upper = hypervolume(self._region.upper, self.ref_point)
-        return upper - hypervolume(self._region.lower, self.ref_point)
+        return region_volume(self._region.lower, self._region.upper, self.ref_point)
 
     def set_X_pending(
         self,
