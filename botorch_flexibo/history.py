@@ -2,6 +2,7 @@ r"""The record of a decoupled optimisation run."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,13 +21,17 @@ class RequestRecord:
         values: For each outcome the measured value, NaN if not measured now.
         predicted_cost: What the optimiser expected to pay, NaN if it had no opinion.
         costs: For each outcome the cost paid now, 0 if not measured now.
-        cumulative_cost: All costs paid up to and including this request.
-        hv_measured: Hypervolume of the designs whose outcomes are all measured.
+        cumulative_cost: All costs paid up to and including this request, set-ups
+            included.
+        hv_measured: Hypervolume of the designs whose outcomes are all measured, at
+            their target fidelity if there are fidelities.
         hv_identified: True hypervolume of the front that the model identifies, NaN
             where it was not computed.
         policy_seconds: Wall time the policy took for the decision, booked on its first
             request.
         fit_seconds: Wall time of the model fit before the decision, likewise.
+        setup_cost: The cost paid now for setting the design up, 0 if that was free,
+            paid before or not needed.
     """
 
     decision: int
@@ -40,6 +45,7 @@ class RequestRecord:
     hv_identified: float
     policy_seconds: float
     fit_seconds: float
+    setup_cost: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +76,13 @@ class DecoupledHistory:
 
     @property
     def total_cost(self) -> float:
-        """The cost of all measurements."""
+        """All that was paid: ``cost_by_outcome`` summed, plus ``total_setup_cost``."""
         return self.records[-1].cumulative_cost if self.records else 0.0
+
+    @property
+    def total_setup_cost(self) -> float:
+        """What was spent on setting designs up, which no single outcome is charged."""
+        return math.fsum(record.setup_cost for record in self.records)
 
     @property
     def num_measurements(self) -> dict[str, int]:
@@ -81,7 +92,7 @@ class DecoupledHistory:
 
     @property
     def cost_by_outcome(self) -> dict[str, float]:
-        """What was spent on each outcome, by name."""
+        """What was spent on each outcome, by name, without set-ups."""
         paid = [record.costs for record in self.records]
         table = torch.tensor(paid, dtype=torch.float64)
         sums = table.reshape(-1, len(self.outcome_names)).sum(dim=0)
@@ -93,8 +104,9 @@ class DecoupledHistory:
         Returns:
             A frame with ``decision``, ``design``, the design's columns ``x0, x1, ...``,
             and for each outcome ``measured_<name>``, ``<name>`` and ``cost_<name>``,
-            then costs, hypervolumes and wall times. ``hv_identified`` is carried
-            forward between the requests at which it was computed.
+            then costs, hypervolumes and wall times. ``cost`` is what was paid for the
+            request, ``setup_cost`` included. ``hv_identified`` is carried forward
+            between the requests at which it was computed.
         """
         rows = []
         for record in self.records:
@@ -106,7 +118,8 @@ class DecoupledHistory:
                 row[name] = record.values[i]
                 row[f"cost_{name}"] = record.costs[i]
             row["predicted_cost"] = record.predicted_cost
-            row["cost"] = sum(record.costs)
+            row["setup_cost"] = record.setup_cost
+            row["cost"] = sum(record.costs) + record.setup_cost
             row["cumulative_cost"] = record.cumulative_cost
             row["hv_measured"] = record.hv_measured
             row["hv_identified"] = record.hv_identified

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from botorch.exceptions.errors import CandidateGenerationError, InputDataError
-from botorch.models.cost import FixedCostModel
 from botorch.models.model import Model, ModelList
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo._ledger import Ledger
 from botorch_flexibo.callbacks import Callback
-from botorch_flexibo.history import DecoupledHistory, RequestRecord
+from botorch_flexibo.history import DecoupledHistory
+from botorch_flexibo.models.cost import CostModel, predicted_costs
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.designs import identified_front
@@ -23,7 +23,6 @@ from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.fronts import hypervolume
 from botorch_flexibo.utils.posterior import posterior_mean
-from botorch_flexibo.utils.rows import RowIndex
 
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
@@ -98,8 +97,7 @@ class InitialDesign:
         mask = mask.to(X.device)
         if cost_model is None:
             return EvaluationRequest(X, mask)
-        cost = (posterior_mean(cost_model, X) * mask).sum(dim=-1)
-        return EvaluationRequest(X, mask, cost=cost)
+        return EvaluationRequest(X, mask, cost=predicted_costs(cost_model, X, mask))
 
 
 def run_decoupled_optimization(
@@ -117,9 +115,9 @@ def run_decoupled_optimization(
     r"""Spend a budget on decoupled measurements.
 
     The accounting is strict: every measurement is paid for with the problem's true
-    cost, and an outcome that nobody paid for is never used, neither by the policy nor
-    in ``hv_measured``. The optimiser sees only its believed costs. All randomness comes
-    from ``seed``; the caller's random state is untouched.
+    cost, every set-up once, and an outcome that nobody paid for is never used, neither
+    by the policy nor in ``hv_measured``. The optimiser sees only its believed costs.
+    All randomness comes from ``seed``; the caller's random state is untouched.
 
     Args:
         problem: The problem; all outcomes are maximised.
@@ -127,8 +125,9 @@ def run_decoupled_optimization(
         budget: What may be spent, in the problem's ``cost_unit``, initial design
             included. It is overspent by the last request at most.
         initial_design: The designs to start with. None means ten, measured completely.
-        cost_model: The believed costs, a model with ``m`` outputs. None believes that
-            every outcome costs the mean of what was paid for it so far.
+        cost_model: The believed costs, a model with ``m`` outputs. A ``CostModel``
+            learns from all payments before every decision. None believes that every
+            outcome costs the mean of what was paid for it so far, set-ups left out.
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.
@@ -180,7 +179,7 @@ def run_decoupled_optimization(
 
 
 class _Run:
-    """The state of a run: data, ledger, model."""
+    """The state of a run: ledger, model, believed costs."""
 
     def __init__(
         self,
@@ -197,10 +196,8 @@ class _Run:
         self.seed = seed
         self.stop_reason = "running"
         self.decision = 0
-        self.X = problem.bounds.new_empty(0, problem.dim)
-        self.Y = problem.bounds.new_empty(0, problem.num_objectives)
-        self.records: list[RequestRecord] = []
-        self.spent = 0.0
+        self.ledger = Ledger(problem)
+        self._num_learned_costs = 0
         self._fitter = DecoupledModelFitter(
             problem.bounds, categorical_features=problem.categorical_features
         )
@@ -224,15 +221,16 @@ class _Run:
         """One decision: ask the policy, measure what it wants, learn from it."""
         self.decision += 1
         state = DecoupledState(
-            X=self.X,
-            Y=self.Y,
+            X=self.ledger.X,
+            Y=self.ledger.Y,
             bounds=self.problem.bounds,
             ref_point=self.problem.ref_point,
             cost_model=self._believed_costs(),
             choices=self.choices,
             iteration=self.decision,
             seed=self.policy_seed(),
-            max_cost=self.budget - self.spent if strict else torch.inf,
+            max_cost=self.budget - self.ledger.spent if strict else torch.inf,
+            target_fidelities=self.problem.target_fidelities,
         )
         start = time.perf_counter()
         try:
@@ -261,85 +259,49 @@ class _Run:
         if predicted is None:
             predicted = torch.full((len(request.X),), torch.nan)
         for k in range(len(request.X)):
-            if strict and self.spent + float(predicted[k]) > self.budget:
+            if strict and self.ledger.spent + float(predicted[k]) > self.budget:
                 self.stop_reason = "unaffordable"
                 return
-            self._measure_one(
+            self.ledger.measure(
                 request.X[k : k + 1],
                 request.evaluation_mask[k : k + 1],
                 predicted_cost=float(predicted[k]),
                 seconds=(policy_seconds, self._fit_seconds) if k == 0 else (0.0, 0.0),
                 decision=decision,
             )
-            if self.spent >= self.budget:
+            if self.ledger.spent >= self.budget:
                 self.stop_reason = "budget"
                 return
 
-    def _measure_one(
-        self,
-        X: Tensor,
-        mask: Tensor,
-        *,
-        predicted_cost: float,
-        seconds: tuple[float, float],
-        decision: int,
-    ) -> None:
-        y = self.problem.evaluate(X, mask)
-        costs = torch.where(mask, self.problem.cost(X), 0.0)
-        check_costs(costs[mask])
-        self.spent += float(costs.sum())
-        row = int(RowIndex(self.X).find(X))
-        if row < 0:
-            row = len(self.X)
-            self.X = torch.cat([self.X, X])
-            self.Y = torch.cat([self.Y, torch.full_like(y, torch.nan)])
-        self.Y = self.Y.clone()
-        self.Y[row] = torch.where(mask[0], y[0], self.Y[row])
-        complete = self.Y[~self.Y.isnan().any(dim=-1)]
-        self.records.append(
-            RequestRecord(
-                decision=decision,
-                design=row,
-                measured=tuple(mask[0].tolist()),
-                values=tuple(y[0].tolist()),
-                predicted_cost=predicted_cost,
-                costs=tuple(costs[0].tolist()),
-                cumulative_cost=self.spent,
-                hv_measured=float(hypervolume(complete, self.problem.ref_point)),
-                hv_identified=torch.nan,
-                policy_seconds=seconds[0],
-                fit_seconds=seconds[1],
-            )
-        )
-
     def learn(self) -> None:
         """Refit the model and, if due, look at the front it identifies."""
-        if self.Y.isnan().all(dim=0).any():
+        if self.ledger.Y.isnan().all(dim=0).any():
             return  # the budget ended before every outcome was measured once
         start = time.perf_counter()
-        self._model = self._fitter.fit(self.X, self.Y)
+        self._model = self._fitter.fit(self.ledger.X, self.ledger.Y)
         self._fit_seconds = time.perf_counter() - start
-        if self.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
+        if self.ledger.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
             self.record_front()
 
     def record_front(self) -> None:
         """Write the true hypervolume of the identified front to the last record."""
-        if self._model is None or self._last_front_at == self.spent:
+        if self._model is None or self._last_front_at == self.ledger.spent:
             return
-        self._last_front_at = self.spent
+        self._last_front_at = self.ledger.spent
         X = identified_front(
             self._model,
             self.problem.bounds,
             choices=self.choices,
-            X=self.X,
-            Y=self.Y,
+            X=self.ledger.X,
+            Y=self.ledger.Y,
             seed=self.seed,
+            fixed_features=self.problem.target_fidelities,
         )
         truth = self.problem.evaluate_true(X)
         if self.problem.negate:
             truth = -truth
         volume = float(hypervolume(truth, self.problem.ref_point))
-        self.records[-1] = replace(self.records[-1], hv_identified=volume)
+        self.ledger.records[-1] = replace(self.ledger.records[-1], hv_identified=volume)
 
     def _fitted_model(self) -> ModelList:
         if self._model is None:
@@ -350,13 +312,18 @@ class _Run:
         return self._model
 
     def _believed_costs(self) -> Model:
-        if self.cost_model is not None:
-            return self.cost_model
-        paid = torch.tensor(
-            [record.costs for record in self.records], dtype=torch.float64
-        )
-        counts = (paid > 0).sum(dim=0).clamp_min(1)
-        return FixedCostModel((paid.sum(dim=0) / counts).to(self.problem.bounds))
+        if self.cost_model is None:
+            return self.ledger.mean_costs()
+        num_paid = len(self.ledger.records)
+        if (
+            isinstance(self.cost_model, CostModel)
+            and num_paid > self._num_learned_costs
+        ):
+            start = time.perf_counter()
+            self.cost_model = self.cost_model.update(self.ledger.paid_costs())
+            self._fit_seconds += time.perf_counter() - start
+            self._num_learned_costs = num_paid
+        return self.cost_model
 
     def history(self) -> DecoupledHistory:
         try:
@@ -364,9 +331,9 @@ class _Run:
         except NotImplementedError:
             max_hv = float("nan")
         return DecoupledHistory(
-            X=self.X,
-            Y=self.Y,
-            records=tuple(self.records),
+            X=self.ledger.X,
+            Y=self.ledger.Y,
+            records=tuple(self.ledger.records),
             stop_reason=self.stop_reason,
             outcome_names=tuple(self.problem.outcome_names),
             cost_unit=self.problem.cost_unit,

@@ -102,6 +102,7 @@ def test_the_table_has_one_row_per_request_and_the_documented_columns(
         "energy",
         "cost_energy",
         "predicted_cost",
+        "setup_cost",
         "cost",
         "cumulative_cost",
         "hv_measured",
@@ -143,6 +144,33 @@ def test_the_table_holds_the_designs_values_and_costs_of_each_request(
     assert by_outcome.cumsum().tolist() == pytest.approx(
         frame["cumulative_cost"].tolist()
     )
+
+
+def test_set_ups_are_paid_for_by_the_request_and_by_no_outcome() -> None:
+    both = (True, True)
+    history = replace(
+        empty(),
+        X=torch.zeros(2, 2).double(),
+        records=(
+            record(0, both, (1.0, 2.0), (2.0, 1.0), setup_cost=8.0, cumulative_cost=11),
+            record(0, both, (1.0, 2.0), (2.0, 1.0), cumulative_cost=14.0),
+            record(
+                1, both, (1.0, 2.0), (2.0, 1.0), setup_cost=0.5, cumulative_cost=17.5
+            ),
+        ),
+    )
+    frame = history.to_pandas()
+    assert frame["setup_cost"].tolist() == [8.0, 0.0, 0.5]
+    assert frame["cost"].tolist() == [11.0, 3.0, 3.5]
+    assert history.total_setup_cost == 8.5
+    assert history.cost_by_outcome == {"error": 6.0, "energy": 3.0}
+    assert history.total_cost == 17.5 == 9.0 + history.total_setup_cost
+
+
+def test_set_ups_are_free_unless_recorded(history: DecoupledHistory) -> None:
+    assert history.total_setup_cost == empty().total_setup_cost == 0.0
+    assert history.to_pandas()["setup_cost"].tolist() == [0.0] * 5
+    assert history.total_cost == pytest.approx(sum(history.cost_by_outcome.values()))
 
 
 def test_the_identified_hypervolume_is_carried_forward_but_never_back(

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +39,13 @@ from botorch_flexibo import (
     run_decoupled_optimization,
 )
 from botorch_flexibo.acquisition import unweighted
+from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.models import (
+    CostModel,
+    LogNormalCostModel,
+    PaidCosts,
+    SetupCostModel,
+)
 from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.policies import DecoupledState, Policy
 from botorch_flexibo.test_functions import (
@@ -805,6 +813,253 @@ def test_max_hv_is_nan_if_the_true_front_is_unknown() -> None:
 
     history = run(NoFront(), budget=20.0)
     assert math.isnan(history.max_hv)
+
+
+# --- set-ups --------------------------------------------------------------------------
+
+
+class Trained(Table):
+    """A table whose designs are trained, per value of the first column, before use.
+
+    Only the dear outcome needs the training.
+    """
+
+    setup_features = [0]
+    setup_outcomes = (True, False)
+
+    def setup_cost(self, X: Tensor) -> Tensor:
+        return 3.3 + X[..., 0]
+
+
+def stated_costs(problem: DecoupledProblem) -> SetupCostModel:
+    """A belief about runs and trainings that happens to be the truth."""
+    training = GenericDeterministicModel(
+        lambda X: 3.3 + X[..., :1].detach(), num_outputs=1
+    )
+    return SetupCostModel(
+        true_costs(problem),
+        training,
+        setup_features=[0],
+        setup_outcomes=torch.tensor([True, False]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("features", "outcomes"),
+    [([0], (True, False)), (None, (True, False)), ([0], None), ([1], (False, False))],
+    ids=["shared", "each", "both", "none"],
+)
+def test_every_set_up_is_paid_once_by_the_first_that_needs_it(
+    features: list[int] | None, outcomes: tuple[bool, bool] | None
+) -> None:
+    problem = Trained()
+    problem.setup_features, problem.setup_outcomes = features, outcomes
+    initial = InitialDesign(9, num_complete=2)
+    history = run(
+        problem, initial=initial, budget=80.0, cost_model=fixed_costs(8.0, 0.1)
+    )
+    trained, spent = set(), 0.0
+    for record in history.records:
+        x = history.X[record.design].tolist()
+        key = tuple(x if features is None else [x[j] for j in features])
+        needs = [
+            measured and needed
+            for measured, needed in zip(
+                record.measured, outcomes or (True, True), strict=True
+            )
+        ]
+        expected = 3.3 + x[0] if any(needs) and key not in trained else 0.0
+        if any(needs):
+            trained.add(key)
+        assert record.setup_cost == pytest.approx(expected, rel=1e-15)
+        spent += sum(record.costs) + expected
+        assert record.cumulative_cost == pytest.approx(spent, rel=1e-12)
+    assert (len(trained) > 2) == (outcomes != (False, False))
+    assert history.total_cost == pytest.approx(
+        sum(history.cost_by_outcome.values()) + history.total_setup_cost, rel=1e-12
+    )
+    assert history.total_cost >= 80.0 > history.records[-2].cumulative_cost
+
+
+def test_set_ups_count_against_the_budget() -> None:
+    class Dear(Trained):
+        def setup_cost(self, X: Tensor) -> Tensor:
+            return torch.full_like(X[..., 0], 1e3)
+
+    history = run(Dear(), budget=500.0)
+    assert history.stop_reason == "budget"
+    assert len(history.records) == 1
+    assert history.total_cost == pytest.approx(1e3 + sum(history.records[0].costs))
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+def test_true_set_up_costs_that_make_no_sense_are_refused(bad: float) -> None:
+    class Wrong(Trained):
+        def setup_cost(self, X: Tensor) -> Tensor:
+            return torch.full_like(X[..., 0], bad)
+
+    message = (
+        f"Expected set-up costs that are non-negative and finite, but got {bad}. Bound"
+        " the setup_cost of the problem."
+    )
+    with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
+        run(Wrong())
+
+
+class Learning(FixedCostModel, CostModel):
+    """Remembers the payments it was updated with."""
+
+    def __init__(self, paid: tuple[PaidCosts, ...] = ()) -> None:
+        super().__init__(torch.tensor([8.0, 0.1], dtype=torch.float64))
+        self.paid = paid
+
+    def update(self, paid: PaidCosts) -> Learning:
+        return Learning((*self.paid, paid))
+
+
+def test_a_cost_model_learns_all_payments_before_every_decision() -> None:
+    problem, policy, cost_model = Trained(), Recording(), Learning()
+    history = run(problem, policy, budget=70.0, cost_model=cost_model)
+    assert len(policy.states) > 3
+    assert cost_model.paid == ()
+    for k, state in enumerate(policy.states):
+        assert isinstance(state.cost_model, Learning)
+        assert len(state.cost_model.paid) == k + 1
+        paid = state.cost_model.paid[-1]
+        before = [r for r in history.records if r.decision < state.iteration]
+        assert paid.X.tolist() == [history.X[r.design].tolist() for r in before]
+        costs = paid.costs.nan_to_num(nan=0.0)
+        assert costs.tolist() == [list(r.costs) for r in before]
+        measured = [list(r.measured) for r in before]
+        assert (~paid.costs.isnan()).tolist() == measured
+        set_ups = [r.setup_cost for r in before]
+        assert paid.setup_costs.nan_to_num(nan=0.0).tolist() == set_ups
+        assert (~paid.setup_costs.isnan()).tolist() == [c > 0 for c in set_ups]
+    assert any(r.setup_cost == 0 for r in history.records)
+
+
+def test_nothing_is_learned_where_nothing_was_paid() -> None:
+    class Empty(RandomPolicy):
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            models.append(state.cost_model)
+            request = super().__call__(model, state)
+            first = len(models) % 2
+            return EvaluationRequest(request.X[:first], request.evaluation_mask[:first])
+
+    models: list[Any] = []
+    run(policy=Empty(), budget=1e6, cost_model=Learning(), callbacks=[stop_after(6)])
+    assert [len(model.paid) for model in models] == [1, 2, 2, 3, 3]
+
+
+def test_learned_costs_approach_the_true_ones() -> None:
+    problem, policy = Trained(), Recording()
+    bounds = problem.bounds
+    cost_model = SetupCostModel(
+        LogNormalCostModel(torch.tensor([1.0, 1.0]).to(bounds), bounds=bounds),
+        LogNormalCostModel(torch.tensor([1.0]).to(bounds), bounds=bounds),
+        setup_features=[0],
+        setup_outcomes=torch.tensor([True, False]),
+    )
+    run(problem, policy, budget=80.0, cost_model=cost_model)
+    believed = policy.states[-1].cost_model
+    assert isinstance(believed, SetupCostModel)
+    run_costs = believed.run_cost_model(problem.choices)
+    assert (run_costs / problem.costs).log().abs().max() < math.log(1.15)
+    open_setup = believed(problem.choices)[:, 0] - run_costs[:, 0]
+    set_up = problem.choices[:, :1] == problem.choices[:, :1].unique()
+    for column in set_up.T:  # of one value of the first column: all or none
+        assert len((open_setup[column] > 0).unique()) == 1
+
+
+def test_initial_designs_are_predicted_to_share_their_set_ups() -> None:
+    problem = Trained()
+    history = run(
+        problem,
+        initial=InitialDesign(12, num_complete=8),
+        budget=1e3,
+        cost_model=stated_costs(problem),
+        callbacks=[stop_after(1)],
+    )
+    assert len(history.records) == 12
+    assert 0 < sum(r.setup_cost > 0 for r in history.records) <= 4
+    for record in history.records:
+        paid = sum(record.costs) + record.setup_cost
+        assert record.predicted_cost == pytest.approx(paid, rel=1e-12)
+
+
+@pytest.mark.parametrize("budget", [7.0, 33.3, 52.0])
+def test_a_strict_budget_is_kept_with_set_ups(budget: float) -> None:
+    problem = Trained()
+    history = run(
+        problem,
+        flexibo(),
+        budget=budget,
+        cost_model=stated_costs(problem),
+        strict=True,
+    )
+    assert history.total_cost <= budget
+    for record in history.records:
+        paid = sum(record.costs) + record.setup_cost
+        assert record.predicted_cost == pytest.approx(paid, rel=1e-12)
+
+
+# --- fidelities -----------------------------------------------------------------------
+
+
+class Epochs(DecoupledBraninCurrin):
+    """The second column is a fidelity: measurements at low values flatter."""
+
+    target_fidelities = {1: 0.5}
+
+    def __init__(self) -> None:
+        super().__init__(costs=(2.0, 1.0))
+        self.ref_point = self.ref_point.new_tensor([-200.0, -20.0])
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        return super()._evaluate_true(X) + 100 * (X[..., 1:] - 0.5)
+
+
+def epochs_choices() -> Tensor:
+    """Seven designs at three fidelities."""
+    grid = torch.linspace(0, 1, 7, dtype=torch.float64)
+    return torch.cartesian_prod(grid, torch.tensor([0.1, 0.5, 0.9]).double())
+
+
+def test_only_measurements_at_the_target_count_as_measured() -> None:
+    problem, policy = Epochs(), Recording()
+    history = run(problem, policy, budget=40.0, choices=epochs_choices(), seed=2)
+    assert all(state.target_fidelities == {1: 0.5} for state in policy.states)
+    Y = torch.full_like(history.Y, math.nan)
+    for record in history.records:
+        for i, measured in enumerate(record.measured):
+            if measured:
+                Y[record.design, i] = record.values[i]
+        at_target = history.X[:, 1] == 0.5
+        complete = Y[~Y.isnan().any(dim=-1) & at_target]
+        expected = volume(complete, problem.ref_point)
+        assert record.hv_measured == pytest.approx(expected, abs=1e-9)
+    everywhere = volume(Y[~Y.isnan().any(dim=-1)], problem.ref_point)
+    assert 0 < history.records[-1].hv_measured < everywhere
+
+
+def test_the_identified_front_is_judged_at_the_target() -> None:
+    problem, choices = Epochs(), epochs_choices()
+    history = run(problem, budget=1e6, choices=choices)
+    assert history.stop_reason == "exhausted"
+    target = choices[choices[:, 1] == 0.5]
+    expected = volume(problem(target), problem.ref_point)
+    assert 0 < expected < volume(problem(choices), problem.ref_point)
+    last = history.records[-1]
+    assert last.hv_identified == pytest.approx(expected, rel=1e-12)
+    assert last.hv_measured == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_fidelities_the_policy_is_told_of_none() -> None:
+    policy = Recording()
+    run(policy=policy, budget=50.0)
+    assert all(state.target_fidelities == {} for state in policy.states)
 
 
 # --- progress -------------------------------------------------------------------------

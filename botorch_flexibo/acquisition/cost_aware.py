@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
-from botorch.exceptions.errors import BotorchTensorDimensionError
-from botorch.logging import shape_to_str
 from botorch.models.model import Model
 from botorch.sampling.base import MCSampler
 from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.models.cost import CostModel, masked_sum
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 
 
@@ -66,9 +66,11 @@ class LogDamped:
 class DecoupledCostUtility(CostAwareUtility):
     r"""Value per cost, with its own set of measured outcomes for every point.
 
-    ``utility = delta / w(c)`` with ``c`` the sum of the predicted mean costs of all
-    masked (point, outcome) pairs and ``w`` the weighting. A non-positive ``delta`` is
-    multiplied instead, so that a dearer twin is never preferred.
+    ``utility = delta / w(c + decision_cost)`` with ``c`` the sum of the predicted mean
+    costs of all masked (point, outcome) pairs and ``w`` the weighting. A cost model
+    that is a ``CostModel`` says itself what the pairs cost together: a set-up that they
+    share counts once. A non-positive ``delta`` is multiplied instead, so that a dearer
+    twin is never preferred.
 
     Example:
         >>> from botorch.models.cost import FixedCostModel
@@ -82,6 +84,8 @@ class DecoupledCostUtility(CostAwareUtility):
         self,
         cost_model: Model,
         weighting: Callable[[Tensor], Tensor] = per_cost,
+        *,
+        decision_cost: float = 0.0,
     ) -> None:
         r"""Decoupled cost utility.
 
@@ -91,13 +95,26 @@ class DecoupledCostUtility(CostAwareUtility):
                 example ``FixedCostModel`` or ``GenericDeterministicModel``.
             weighting: Maps costs to divisors: :func:`per_cost`, :class:`LogDamped`,
                 :func:`unweighted` or any positive, non-decreasing function.
+            decision_cost: The price of one decision, in the unit of the costs: of
+                waking up the optimiser and whoever measures. It is added once to the
+                cost of a joint batch. With it, a dear measurement that tells much may
+                beat a cheap one that tells little but more per cost.
+
+        Raises:
+            InvalidCostError: If the price of a decision is negative or not finite.
         """
+        if not 0 <= decision_cost < math.inf:
+            raise InvalidCostError(
+                "Expected a finite decision_cost >= 0, but got"
+                f" {decision_cost}. Use 0 if only measurements cost something."
+            )
         super().__init__()
         self.cost_model = cost_model
         self.weighting = weighting
+        self.decision_cost = decision_cost
 
     def outcome_costs(self, X: Tensor) -> Tensor:
-        r"""Predicted cost of each outcome at each point.
+        r"""Predicted cost of each outcome at each point, measured alone.
 
         Args:
             X: A ``batch_shape x q x d``-dim tensor of designs.
@@ -122,21 +139,20 @@ class DecoupledCostUtility(CostAwareUtility):
                 at each point. None means all.
 
         Returns:
-            A ``batch_shape``-dim tensor of total costs.
+            A ``batch_shape``-dim tensor of total costs, one decision included.
 
         Raises:
+            InvalidCostError: If a cost is not positive and finite, or if the largest
+                is so far from the smallest that their ratio overflows.
             BotorchTensorDimensionError: If the mask does not fit ``X`` and the model.
         """
-        costs = self.outcome_costs(X)
-        if X_evaluation_mask is not None:
-            if X_evaluation_mask.shape != costs.shape[-2:]:
-                raise BotorchTensorDimensionError(
-                    "Expected X_evaluation_mask of shape"
-                    f" {shape_to_str(costs.shape[-2:])} (points x outputs of the cost"
-                    f" model), but got {shape_to_str(X_evaluation_mask.shape)}."
-                )
-            costs = costs * X_evaluation_mask
-        return costs.sum(dim=(-2, -1))
+        if isinstance(self.cost_model, CostModel):
+            cost = self.cost_model.joint_cost(X, X_evaluation_mask)
+            if X_evaluation_mask is None or X_evaluation_mask.any():
+                check_costs(cost)
+        else:
+            cost = masked_sum(self.outcome_costs(X), X_evaluation_mask)
+        return cost + self.decision_cost
 
     def forward(
         self,
@@ -159,29 +175,3 @@ class DecoupledCostUtility(CostAwareUtility):
         """
         divisor = self.weighting(self.cost(X, X_evaluation_mask))
         return torch.where(deltas > 0, deltas / divisor, deltas * divisor)
-
-
-def check_costs(costs: Tensor) -> None:
-    r"""Refuse costs that cannot be compared.
-
-    Args:
-        costs: A tensor of costs of any shape.
-
-    Raises:
-        InvalidCostError: If a cost is not positive and finite, or if the largest is so
-            far from the smallest that their ratio overflows.
-    """
-    if costs.numel() == 0:
-        return
-    valid = costs.isfinite() & (costs > 0)
-    if not valid.all():
-        raise InvalidCostError(
-            "Expected costs that are positive and finite, but got"
-            f" {costs[~valid][0].item()}. Bound the cost model away from zero."
-        )
-    smallest, largest = costs.aminmax()
-    if not (largest / smallest).isfinite():
-        raise InvalidCostError(
-            "Expected costs whose ratio is finite, but got"
-            f" {smallest.item()} and {largest.item()}. Express all costs in one unit."
-        )

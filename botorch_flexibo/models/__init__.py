@@ -1,5 +1,18 @@
-r"""Models of half-filled tables."""
+r"""Models of half-filled tables and of costs."""
 
+from botorch_flexibo.models.cost import (
+    CostModel,
+    LogNormalCostModel,
+    PaidCosts,
+    SetupCostModel,
+)
 from botorch_flexibo.models.decoupled import DecoupledModelFitter, fit_decoupled_model
 
-__all__ = ["DecoupledModelFitter", "fit_decoupled_model"]
+__all__ = [
+    "CostModel",
+    "DecoupledModelFitter",
+    "LogNormalCostModel",
+    "PaidCosts",
+    "SetupCostModel",
+    "fit_decoupled_model",
+]

@@ -8,7 +8,7 @@ measured next. It keeps no state of its own: all it may use is in the model and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from botorch.models.model import Model, ModelList
@@ -29,12 +29,15 @@ class DecoupledState:
         Y: A ``n x m``-dim tensor of outcomes to maximise, NaN where not measured.
         bounds: A ``2 x d``-dim tensor of lower and upper bounds.
         ref_point: A ``m``-dim reference point below the front.
-        cost_model: The believed cost of each outcome: a model with ``m`` outputs.
+        cost_model: The believed cost of each outcome: a model with ``m`` outputs. If
+            it is a ``CostModel``, it has learned from all payments so far.
         choices: A ``k x d``-dim tensor of designs to choose from, or None if the space
             is continuous.
         iteration: The number of the decision, from 1.
         seed: Seed of all randomness of this decision.
         max_cost: The largest cost a request may have.
+        target_fidelities: The columns that are fidelities, and the value at which a
+            measurement is worth something in itself.
     """
 
     X: Tensor
@@ -46,6 +49,7 @@ class DecoupledState:
     iteration: int = 1
     seed: int = 0
     max_cost: float = torch.inf
+    target_fidelities: dict[int, float] = field(default_factory=dict)
 
     @property
     def measured(self) -> Tensor:
@@ -53,7 +57,7 @@ class DecoupledState:
         return ~self.Y.isnan()
 
     def outcome_costs(self, X: Tensor) -> Tensor:
-        r"""Believed cost of measuring each outcome of given designs.
+        r"""Believed cost of measuring each outcome of given designs alone.
 
         Args:
             X: A ``k x d``-dim tensor of designs.

@@ -7,6 +7,7 @@ charge. Here a *measurement* is one (design, outcome) pair, and each has a true 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -30,11 +31,19 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     A subclass provides ``outcome_names``, ``cost_unit``, :meth:`cost` and BoTorch's
     ``_evaluate_true``; one with a finite design set assigns ``self.choices``; one
     whose outcomes really are measured separately (a training run, a power meter)
-    also overrides :meth:`_measure`.
+    also overrides :meth:`_measure`; one whose designs must be prepared (a network that
+    is trained before its accuracy can be measured) also overrides :meth:`setup_cost`.
 
     Attributes:
         outcome_names: Name of each of the ``m`` outcomes.
         cost_unit: Label of the unit of all costs, for example ``"s"``.
+        setup_features: The columns that define what is set up: designs that are equal
+            there share one set-up. None means all columns.
+        setup_outcomes: For each outcome whether it needs the set-up. None means that
+            all do.
+        target_fidelities: The columns that are fidelities (training epochs, a share of
+            the data), with the value at which an outcome is the one to optimise.
+            Measurements at other values only inform. Empty means there are none.
 
     Example:
         >>> import torch
@@ -54,6 +63,9 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     ref_point: Tensor
     outcome_names: tuple[str, ...]
     cost_unit: str = "units"
+    setup_features: Sequence[int] | None = None
+    setup_outcomes: tuple[bool, ...] | None = None
+    target_fidelities: dict[int, float] = {}
 
     @property
     def choices(self) -> Tensor | None:
@@ -79,8 +91,23 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
         Returns:
             A ``batch_shape x m`` tensor of true costs, strictly positive, in
-            ``cost_unit``.
+            ``cost_unit``. What the set-up costs is not included.
         """
+
+    def setup_cost(self, X: Tensor) -> Tensor:
+        r"""Price setting each design up, before outcomes that need it are measured.
+
+        It is paid once per distinct values of the columns ``setup_features``, by the
+        first measurement of an outcome that needs it, and should depend on these
+        columns only. The default is free of charge.
+
+        Args:
+            X: A ``batch_shape x d`` tensor of designs.
+
+        Returns:
+            A ``batch_shape`` tensor of true costs, not negative, in ``cost_unit``.
+        """
+        return X.new_zeros(X.shape[:-1])
 
     def evaluate(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
         r"""Measure the chosen outcomes of each design.

@@ -3,6 +3,7 @@ r"""Value per cost, with any mask per point."""
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from botorch_flexibo.acquisition import (
 )
 from botorch_flexibo.acquisition.cost_aware import check_costs
 from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.models import CostModel, SetupCostModel
 from botorch_flexibo.optim import optimize_acqf_decoupled
 
 PROPERTY = settings(deadline=None, max_examples=150)
@@ -247,7 +249,118 @@ def test_a_hundredfold_cost_moves_choices_to_the_other_outcome(weighting, outcom
     assert count(0.01) > count(1.0)
 
 
+# Shared costs and the price of a decision -------------------------------------------
+
+
+@dtypes
+@batch_shapes
+def test_what_a_cost_model_says_a_batch_costs_is_believed(batch_shape, dtype):
+    X = (2 * rand(*batch_shape, 4, 2, seed=1, dtype=dtype)).round()
+    mask = random_masks(4, seed=3)
+    model = SetupCostModel(
+        varying_costs(),
+        fixed_costs(50.0, dtype=dtype),
+        setup_outcomes=torch.tensor([False, True, True]),
+    )
+    expected = []
+    for batch in X.reshape(-1, 4, 2):
+        trained = {
+            tuple(x)
+            for x, asked in zip(batch.tolist(), mask.tolist(), strict=True)
+            if any(asked[1:])
+        }
+        run = (varying_costs()(batch) * mask).sum().item()
+        expected.append(run + 50.0 * len(trained))
+    utility = DecoupledCostUtility(model)
+    cost = utility.cost(X, mask)
+    assert cost.dtype == dtype
+    torch.testing.assert_close(
+        cost, torch.tensor(expected, dtype=dtype).reshape(batch_shape)
+    )
+    torch.testing.assert_close(
+        utility(X, 6 * torch.ones_like(cost), X_evaluation_mask=mask), 6 / cost
+    )
+    # Outcome by outcome, each pays for the set-up alone.
+    alone = varying_costs()(X) + torch.tensor([0.0, 50.0, 50.0], dtype=dtype)
+    torch.testing.assert_close(utility.outcome_costs(X), alone)
+
+
+@dtypes
+@batch_shapes
+@pytest.mark.parametrize("price", [0.0, 2.5])
+def test_a_decision_is_paid_once_per_batch(price, batch_shape, dtype):
+    X = rand(*batch_shape, 4, 2, seed=1, dtype=dtype)
+    mask = random_masks(4, seed=3)
+    shared = SetupCostModel(varying_costs(), fixed_costs(50.0, dtype=dtype))
+    for cost_model in (*cost_models(dtype), shared):
+        free = DecoupledCostUtility(cost_model)
+        utility = DecoupledCostUtility(cost_model, decision_cost=price)
+        for asked in (mask, None):
+            cost = utility.cost(X, asked)
+            assert cost.dtype == dtype
+            torch.testing.assert_close(cost, free.cost(X, asked) + price)
+        assert torch.equal(utility.outcome_costs(X), free.outcome_costs(X))
+
+
+def test_a_dear_measurement_may_be_worth_more_per_decision_than_a_cheap_one():
+    masks = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    X, gains = torch.zeros(1, 1, 1), (torch.tensor([12.0]), torch.tensor([2.0]))
+
+    def values(price: float) -> list[float]:
+        utility = DecoupledCostUtility(fixed_costs(10.0, 1.0), decision_cost=price)
+        return [
+            utility(X, gain, X_evaluation_mask=mask).item()
+            for gain, mask in zip(gains, masks, strict=True)
+        ]
+
+    assert values(0.0) == pytest.approx([1.2, 2.0])
+    # 12 / (10 + p) exceeds 2 / (1 + p) from p = .8 on.
+    assert values(0.8) == pytest.approx([12 / 10.8] * 2)
+    assert values(9.0) == pytest.approx([12 / 19, 0.2])
+
+
+@pytest.mark.parametrize("price", [-1.0, math.nan, math.inf])
+def test_prices_of_a_decision_that_make_no_sense_are_refused(price):
+    message = (
+        f"Expected a finite decision_cost >= 0, but got {price}. Use 0 if only"
+        " measurements cost something."
+    )
+    with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
+        DecoupledCostUtility(fixed_costs(1.0), decision_cost=price)
+
+
 # Errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, math.nan, math.inf])
+def test_joint_costs_that_are_not_positive_and_finite_are_refused(cost):
+    class Together(CostModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self._num_outputs = 2
+
+        def forward(self, X: Tensor) -> Tensor:
+            return torch.ones(*X.shape[:-1], 2)
+
+        def joint_cost(self, X: Tensor, evaluation_mask: Tensor | None = None):
+            return torch.full(X.shape[:-2], cost)
+
+    utility = DecoupledCostUtility(Together())
+    message = (
+        f"Expected costs that are positive and finite, but got {cost}. Bound the cost"
+        " model away from zero."
+    )
+    for mask in (None, torch.tensor([[True, False]])):
+        with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
+            utility.cost(torch.zeros(3, 1, 2), mask)
+
+
+def test_measuring_nothing_costs_the_decision_only():
+    nothing = torch.zeros(1, 2, dtype=torch.bool)
+    shared = SetupCostModel(fixed_costs(2.0, 1.0), fixed_costs(5.0))
+    for cost_model in (fixed_costs(2.0, 1.0), shared):
+        utility = DecoupledCostUtility(cost_model, decision_cost=3.0)
+        assert utility.cost(torch.zeros(1, 2), nothing) == 3.0
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, math.nan, math.inf, -math.inf])

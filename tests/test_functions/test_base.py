@@ -63,6 +63,21 @@ def test_is_a_botorch_problem_with_the_documented_attributes() -> None:
     assert problem.cost_unit == "J"
 
 
+@pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_by_default_there_are_no_set_ups_and_no_fidelities(
+    dtype: torch.dtype, batch_shape: list[int]
+) -> None:
+    for problem in (Mixed(), _table()):
+        X = torch.rand(*batch_shape, problem.dim, dtype=dtype)
+        price = problem.setup_cost(X)
+        assert price.dtype == dtype
+        assert torch.equal(price, torch.zeros(batch_shape, dtype=dtype))
+        assert problem.setup_features is None
+        assert problem.setup_outcomes is None
+        assert problem.target_fidelities == {}
+
+
 def test_cost_is_abstract() -> None:
     class NoCost(Mixed):
         cost = DecoupledProblem.cost
