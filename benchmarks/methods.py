@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -15,7 +16,8 @@ from botorch_flexibo import (
     VariancePerCostPolicy,
 )
 from botorch_flexibo.acquisition import unweighted
-from botorch_flexibo.policies import Policy, qlognparego_factory
+from botorch_flexibo.acquisition.lookahead import HypervolumeLoss
+from botorch_flexibo.policies import LookaheadFactory, Policy, qlognparego_factory
 from botorch_flexibo.test_functions import DecoupledProblem
 
 MethodFactory = Callable[[DecoupledProblem], Policy]
@@ -36,6 +38,15 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
     return torch.ones(1, problem.num_objectives, dtype=torch.bool)
 
 
+def _lookahead(
+    problem: DecoupledProblem, *, batched: bool = True, **options: Any
+) -> Policy:
+    """Look-ahead FlexiBO; cheap requests fill a batch until it costs a dear one."""
+    dearest = float(_typical_costs(problem).max()) if batched else float("inf")
+    q = 25 if batched else 1
+    return AcquisitionPolicy(LookaheadFactory(**options), q=q, batch_cost=dearest)
+
+
 METHODS: dict[str, MethodFactory] = {
     "FlexiBO": _flexibo,
     "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
@@ -45,6 +56,16 @@ METHODS: dict[str, MethodFactory] = {
     ),
     "FlexiBO, no cost": lambda _: AcquisitionPolicy(
         FlexiBOFactory(weighting=unweighted)
+    ),
+    "lookahead": lambda problem: _lookahead(problem, batched=False),
+    "lookahead, B": lambda problem: _lookahead(
+        problem, batched=False, quadrature_nodes=1
+    ),
+    "lookahead, pess": lambda problem: _lookahead(
+        problem, batched=False, loss=HypervolumeLoss.pessimistic
+    ),
+    "lookahead, kg": lambda problem: _lookahead(
+        problem, batched=False, loss=HypervolumeLoss.knowledge_gradient
     ),
     "coupled qLogNEHVI": lambda _: CoupledPolicy(max_candidates=256),
     "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),

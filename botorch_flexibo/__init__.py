@@ -5,17 +5,28 @@ acquisition function, ``optimize_acqf_decoupled`` for choosing design and outcom
 ``run_decoupled_optimization`` for the closed loop.
 """
 
-from botorch_flexibo.acquisition import DecoupledCostUtility, FlexiBO, LogDamped
+from botorch_flexibo.acquisition import (
+    DecoupledCostUtility,
+    FlexiBO,
+    LogDamped,
+    qFlexiBOLookahead,
+)
 from botorch_flexibo.callbacks import ProgressBar
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.history import DecoupledHistory
 from botorch_flexibo.loop import InitialDesign, run_decoupled_optimization
 from botorch_flexibo.models import DecoupledModelFitter, fit_decoupled_model
-from botorch_flexibo.optim import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.optim import (
+    EvaluationRequest,
+    SearchSpace,
+    optimize_acqf_decoupled,
+    sample_region_designs,
+)
 from botorch_flexibo.policies import (
     AcquisitionPolicy,
     CoupledPolicy,
     FlexiBOFactory,
+    LookaheadFactory,
     RandomPolicy,
     VariancePerCostPolicy,
 )
@@ -34,10 +45,14 @@ __all__ = [
     "InitialDesign",
     "InvalidCostError",
     "LogDamped",
+    "LookaheadFactory",
     "ProgressBar",
     "RandomPolicy",
+    "SearchSpace",
     "VariancePerCostPolicy",
     "fit_decoupled_model",
     "optimize_acqf_decoupled",
+    "qFlexiBOLookahead",
     "run_decoupled_optimization",
+    "sample_region_designs",
 ]

@@ -7,5 +7,14 @@ from botorch_flexibo.acquisition.cost_aware import (
     unweighted,
 )
 from botorch_flexibo.acquisition.flexibo import FlexiBO
+from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
 
-__all__ = ["DecoupledCostUtility", "FlexiBO", "LogDamped", "per_cost", "unweighted"]
+__all__ = [
+    "DecoupledCostUtility",
+    "FlexiBO",
+    "HypervolumeLoss",
+    "LogDamped",
+    "per_cost",
+    "qFlexiBOLookahead",
+    "unweighted",
+]

@@ -17,7 +17,14 @@ from botorch.logging import shape_to_str
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.models.cost import CostModel
+from botorch_flexibo.optim.candidates import (
+    ContinuousCandidates,
+    FiniteCandidates,
+    Pick,
+    SearchOptions,
+)
+from botorch_flexibo.optim.space import SearchSpace
 
 
 class EvaluationRequest(NamedTuple):
@@ -38,34 +45,44 @@ class EvaluationRequest(NamedTuple):
 
 def optimize_acqf_decoupled(
     acq_function: DecoupledAcquisitionFunction,
-    bounds: Tensor,
+    bounds: Tensor | SearchSpace,
     *,
-    choices: Tensor,
+    choices: Tensor | None = None,
     q: int = 1,
     evaluation_masks: Tensor | None = None,
+    X_revisit: Tensor | None = None,
     X_avoid: Tensor | None = None,
     X_avoid_evaluation_mask: Tensor | None = None,
     max_cost: float = torch.inf,
     batch_cost: float = torch.inf,
-    max_batch_size: int = 4096,
+    options: SearchOptions | None = None,
 ) -> EvaluationRequest:
     r"""Choose designs and, for each, the outcomes to measure.
 
-    Every mask competes at every design of a finite set. Batches are greedy: each pick
-    becomes pending with its mask before the next one is chosen, so one batch may
-    measure different outcomes. Ties go to the cheaper pair, then to the first design,
-    then to the first mask. The acquisition function is left as it was found, also when
-    an error is raised.
+    On a finite set every mask competes at every design. On a continuous or mixed space
+    the best design is found for each mask by gradients from the best of many raw
+    samples (``optimize_acqf``, ``optimize_acqf_mixed_alternating``), and these compete
+    with each other and with the designs to revisit.
+
+    Batches are greedy: each pick becomes pending with its mask before the next one is
+    chosen, so one batch may measure different outcomes. Ties go to the cheaper pair,
+    then to the first design, then to the first mask. The acquisition function is left
+    as it was found, also when an error is raised.
 
     Args:
-        acq_function: A decoupled acquisition function. Pairs pending in it are not
-            proposed again.
-        bounds: A ``2 x d``-dim tensor of lower and upper bounds.
+        acq_function: A decoupled acquisition function, one-shot ones such as
+            ``qHypervolumeKnowledgeGradient`` included (these on continuous spaces
+            only). Pairs pending in it are not proposed again.
+        bounds: A ``2 x d``-dim tensor of lower and upper bounds, or a ``SearchSpace``
+            with fixed, discrete or categorical columns and linear constraints.
         choices: A ``n x d``-dim tensor of designs to choose from. Copies of a row
-            count once.
+            count once. None searches the whole space.
         q: The number of requests. Fewer are returned if fewer pairs are left.
         evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
             None means every outcome on its own.
+        X_revisit: A ``n x d``-dim tensor of further designs to choose from, typically
+            those that lack an outcome. One that was trained already may be measured
+            again cheaply.
         X_avoid: A ``n' x d``-dim tensor of designs already measured.
         X_avoid_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes already
             measured there. A mask that contains one of them is not proposed. None means
@@ -75,7 +92,7 @@ def optimize_acqf_decoupled(
         batch_cost: A batch ends early once its predicted cost reaches this. With the
             cost of one dear measurement, cheap ones fill a batch until a dear one is
             worth more. Needs predicted costs, as ``max_cost`` does.
-        max_batch_size: The number of designs scored at once.
+        options: The effort of the search.
 
     Returns:
         The chosen designs and masks with their values and predicted costs.
@@ -91,68 +108,90 @@ def optimize_acqf_decoupled(
         >>> request.evaluation_mask.sum(dim=-1).tolist()
         [1, 1]
     """
-    masks = _check_masks(evaluation_masks, acq_function.num_outputs, choices.device)
-    _check_choices(choices, bounds, q)
-    _check_options(X_avoid, X_avoid_evaluation_mask, max_batch_size, batch_cost)
-    choices = _first_copies(choices)
-    rows = RowIndex(choices)
-    avoid = X_avoid, X_avoid_evaluation_mask
-    allowed = _free_pairs(acq_function, choices, rows, masks, avoid)
-    costs = _predicted_costs(acq_function, choices, masks)
-    if costs is None and min(max_cost, batch_cost) < torch.inf:
-        raise InputDataError(
-            "Expected an acquisition function whose cost_aware_utility is a"
-            " DecoupledCostUtility, because max_cost and batch_cost need predicted"
-            " costs. Leave them out or pass such a utility."
-        )
-    picks: list[tuple[int, int]] = []
-    values: list[Tensor] = []
+    space = _space(bounds, choices)
+    if q < 1:
+        raise InputDataError(f"Expected q to be at least 1, but got {q}.")
+    _check_options(acq_function, max_cost, batch_cost)
+    masks = _check_masks(
+        evaluation_masks, acq_function.num_outputs, space.bounds.device
+    )
+    taken = _taken(acq_function, X_avoid, X_avoid_evaluation_mask)
+    options = SearchOptions() if options is None else options
+    kind = ContinuousCandidates if space.choices is None else FiniteCandidates
+    picks: list[Pick] = []
     spent = 0.0
     with _restored(acq_function):
-        while len(picks) < q and spent < batch_cost and allowed.any():
-            if picks:
-                design, mask = picks[-1]
-                _add_pending(acq_function, choices[[design]], masks[[mask]])
-            if costs is not None:
-                allowed &= costs <= max_cost - spent
-                if not allowed.any():
-                    break
-            scores = _scores(acq_function, choices, masks, max_batch_size)
-            design, mask = _best_pair(scores, allowed, costs)
-            picks.append((design, mask))
-            values.append(scores[design, mask])
-            spent += 0.0 if costs is None else float(costs[design, mask])
-            _exclude(allowed, rows, masks, choices[[design]], masks[[mask]])
+        candidates = kind(
+            acq_function,
+            space,
+            masks,
+            X_revisit=X_revisit,
+            taken=taken,
+            options=options,
+        )
+        while len(picks) < q and spent < batch_cost:
+            pick = candidates.best(max_cost - spent)
+            if pick is None:
+                break
+            picks.append(pick)
+            spent += 0.0 if pick.cost is None else float(pick.cost)
+            if len(picks) < q and spent < batch_cost:
+                _add_pending(acq_function, pick.X, pick.mask)
+                candidates.exclude(pick.X, pick.mask)
     if not picks:
         raise CandidateGenerationError(
-            "Expected at least one pair to choose from, but all"
-            f" {allowed.numel()} pairs of designs and masks are measured, pending or"
-            " dearer than max_cost."
+            "Expected at least one pair to choose from, but all pairs of designs and"
+            " masks are measured, pending or dearer than max_cost."
         )
-    designs, columns = torch.tensor(picks, device=choices.device).unbind(dim=-1)
+    return _request(picks)
+
+
+def _space(bounds: Tensor | SearchSpace, choices: Tensor | None) -> SearchSpace:
+    if isinstance(bounds, Tensor):
+        return SearchSpace(bounds, choices=choices)
+    if choices is not None:
+        raise InputDataError(
+            "Expected choices in the SearchSpace, but got them as an argument too."
+            " Pass SearchSpace(bounds, choices=choices)."
+        )
+    return bounds
+
+
+def _request(picks: list[Pick]) -> EvaluationRequest:
+    costs = [pick.cost for pick in picks if pick.cost is not None]
     return EvaluationRequest(
-        X=choices[designs],
-        evaluation_mask=masks[columns],
-        acq_value=torch.stack(values),
-        cost=None if costs is None else costs[designs, columns],
+        X=torch.cat([pick.X for pick in picks]),
+        evaluation_mask=torch.cat([pick.mask for pick in picks]),
+        acq_value=torch.stack([pick.value for pick in picks]),
+        cost=torch.stack(costs) if costs else None,
     )
 
 
-def _free_pairs(
+def _taken(
     acq_function: DecoupledAcquisitionFunction,
-    choices: Tensor,
-    rows: RowIndex,
-    masks: Tensor,
-    avoid: tuple[Tensor | None, Tensor | None],
-) -> Tensor:
-    """Which pairs hold nothing measured or pending, ``n x k``."""
-    allowed = torch.ones(len(choices), len(masks), dtype=torch.bool)
-    allowed = allowed.to(choices.device)
+    X_avoid: Tensor | None,
+    X_avoid_mask: Tensor | None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Designs and outcomes that are measured or pending."""
+    if X_avoid is None and X_avoid_mask is not None:
+        raise InputDataError(
+            "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
+        )
+    m = acq_function.num_outputs
     pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
-    for X, X_mask in (avoid, pending):
-        if X is not None:
-            _exclude(allowed, rows, masks, X, X_mask)
-    return allowed
+    pairs = []
+    for X, X_mask in ((X_avoid, X_avoid_mask), pending):
+        if X is None:
+            continue
+        everything = torch.ones(len(X), m, dtype=torch.bool, device=X.device)
+        mask = everything if X_mask is None else X_mask
+        if mask.shape != (len(X), m):
+            raise BotorchTensorDimensionError(
+                f"Expected a mask of shape `{len(X)} x {m}` for the designs to avoid,"
+                f" but got {shape_to_str(mask.shape)}."
+            )
+        pairs.append((X, mask))
+    return pairs
 
 
 def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
@@ -172,107 +211,19 @@ def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
 
 
 def _check_options(
-    X_avoid: Tensor | None,
-    X_avoid_mask: Tensor | None,
-    max_batch_size: int,
-    batch_cost: float,
+    acq_function: DecoupledAcquisitionFunction, max_cost: float, batch_cost: float
 ) -> None:
-    if X_avoid is None and X_avoid_mask is not None:
-        raise InputDataError(
-            "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
-        )
-    if max_batch_size < 1 or not batch_cost > 0:
-        raise InputDataError(
-            "Expected max_batch_size >= 1 and batch_cost > 0, but got"
-            f" {max_batch_size} and {batch_cost}."
-        )
-
-
-def _check_choices(choices: Tensor, bounds: Tensor, q: int) -> None:
-    if choices.ndim != 2 or bounds.shape != (2, choices.shape[-1]):
-        raise BotorchTensorDimensionError(
-            "Expected choices to be `n x d` and bounds `2 x d`, but got"
-            f" {shape_to_str(choices.shape)} and {shape_to_str(bounds.shape)}."
-        )
-    if q < 1:
-        raise InputDataError(f"Expected q to be at least 1, but got {q}.")
-    outside = ~((choices >= bounds[0]) & (choices <= bounds[1])).all(dim=-1)
-    if outside.any():
-        first = int(outside.nonzero()[0])
-        raise InputDataError(
-            f"Expected all choices within the bounds, but got {choices[first].tolist()}"
-            f" in row {first}. Pass the bounds of the design set."
-        )
-
-
-def _first_copies(X: Tensor) -> Tensor:
-    """The rows of ``X`` without repetitions, in their order."""
-    first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
-    return X if bool(first.all()) else X[first]
-
-
-def _exclude(
-    allowed: Tensor, rows: RowIndex, masks: Tensor, X: Tensor, X_mask: Tensor | None
-) -> None:
-    """Forbid, in place, all masks that contain an outcome of ``X`` in ``X_mask``."""
-    if X_mask is None:
-        X_mask = torch.ones(len(X), masks.shape[-1], dtype=torch.bool, device=X.device)
-    if X_mask.shape != (len(X), masks.shape[-1]):
-        raise BotorchTensorDimensionError(
-            f"Expected a mask of shape `{len(X)} x {masks.shape[-1]}` for the designs"
-            f" to avoid, but got {shape_to_str(X_mask.shape)}."
-        )
-    row = rows.find(X)
-    taken = torch.zeros(len(allowed), masks.shape[-1], device=allowed.device)
-    taken.index_add_(0, row[row >= 0], X_mask[row >= 0].to(taken))
-    allowed &= (taken @ masks.to(taken).T) == 0
-
-
-def _predicted_costs(
-    acq_function: DecoupledAcquisitionFunction, choices: Tensor, masks: Tensor
-) -> Tensor | None:
-    """Costs of all pairs, ``n x k``, if the acquisition function knows them."""
+    if not batch_cost > 0:
+        raise InputDataError(f"Expected batch_cost > 0, but got {batch_cost}.")
     utility = getattr(acq_function, "cost_aware_utility", None)
-    if not isinstance(utility, DecoupledCostUtility):
-        return None
-    X = choices.unsqueeze(-2)
-    with torch.no_grad():
-        return torch.stack([utility.cost(X, mask[None]) for mask in masks], dim=-1)
-
-
-def _scores(
-    acq_function: DecoupledAcquisitionFunction,
-    choices: Tensor,
-    masks: Tensor,
-    max_batch_size: int,
-) -> Tensor:
-    """Acquisition values of all pairs, ``n x k``."""
-    columns = []
-    with torch.no_grad():
-        for mask in masks:
-            acq_function.X_evaluation_mask = mask.unsqueeze(0)
-            chunks = choices.unsqueeze(-2).split(max_batch_size)
-            columns.append(torch.cat([acq_function(chunk) for chunk in chunks]))
-    scores = torch.stack(columns, dim=-1)
-    if scores.isnan().any():
+    if isinstance(utility, DecoupledCostUtility):
+        return
+    if min(max_cost, batch_cost) < torch.inf:
         raise InputDataError(
-            "Expected acquisition values without NaN, but got"
-            f" {int(scores.isnan().sum())} NaN of {scores.numel()}. Check the model's"
-            " posterior for NaN means or variances."
+            "Expected an acquisition function whose cost_aware_utility is a"
+            " DecoupledCostUtility, because max_cost and batch_cost need predicted"
+            " costs. Leave them out or pass such a utility."
         )
-    return scores
-
-
-def _best_pair(
-    scores: Tensor, allowed: Tensor, costs: Tensor | None
-) -> tuple[int, int]:
-    """The best allowed pair; ties go to the cheaper, then the first one."""
-    best = scores.masked_fill(~allowed, -torch.inf).max()
-    tied = allowed & (scores == best)
-    if costs is not None:
-        tied &= costs == costs[tied].min()
-    design, mask = tied.nonzero()[0].tolist()
-    return design, mask
 
 
 def _add_pending(
@@ -287,11 +238,20 @@ def _add_pending(
         X = torch.cat([acq_function.X_pending, X])
         mask = torch.cat([previous, mask])
     acq_function.set_X_pending(X, mask)
+    utility = getattr(acq_function, "cost_aware_utility", None)
+    if isinstance(utility, DecoupledCostUtility):
+        utility.decision_cost = 0.0  # paid with the first pick
+        if isinstance(utility.cost_model, CostModel):
+            utility.cost_model = utility.cost_model.with_pending(X, mask)
 
 
 @contextmanager
 def _restored(acq_function: DecoupledAcquisitionFunction) -> Iterator[None]:
-    """Put mask and pending points back on exit."""
+    """Put mask, pending points and costs back on exit."""
+    utility = getattr(acq_function, "cost_aware_utility", None)
+    if not isinstance(utility, DecoupledCostUtility):
+        utility = None
+    costs = None if utility is None else (utility.cost_model, utility.decision_cost)
     mask = acq_function.X_evaluation_mask
     pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
     try:
@@ -304,3 +264,5 @@ def _restored(acq_function: DecoupledAcquisitionFunction) -> Iterator[None]:
             acq_function.set_X_pending(None)
             acq_function.set_X_pending(*pending)
         acq_function.X_evaluation_mask = mask
+        if utility is not None and costs is not None:
+            utility.cost_model, utility.decision_cost = costs

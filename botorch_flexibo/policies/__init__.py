@@ -4,6 +4,7 @@ from botorch_flexibo.policies.acquisition import (
     AcquisitionPolicy,
     FlexiBOFactory,
     IntersectedFlexiBOFactory,
+    LookaheadFactory,
 )
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.policies.baselines import (
@@ -20,6 +21,7 @@ __all__ = [
     "DecoupledState",
     "FlexiBOFactory",
     "IntersectedFlexiBOFactory",
+    "LookaheadFactory",
     "Policy",
     "RandomPolicy",
     "VariancePerCostPolicy",

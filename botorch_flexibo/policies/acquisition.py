@@ -3,9 +3,10 @@ r"""Policies that optimise a decoupled acquisition function."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from botorch.acquisition.acquisition import OneShotAcquisitionFunction
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import ModelList
@@ -13,7 +14,11 @@ from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cost
 from botorch_flexibo.acquisition.flexibo import FlexiBO
+from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
+from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.optim.designs import sample_region_designs
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 
@@ -37,6 +42,7 @@ class AcquisitionPolicy(Policy):
         q: int = 1,
         batch_cost: float = torch.inf,
         evaluation_masks: Tensor | None = None,
+        options: SearchOptions | None = None,
     ) -> None:
         r"""Policy around an acquisition function.
 
@@ -49,7 +55,9 @@ class AcquisitionPolicy(Policy):
                 or for a single dear one.
             evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
                 None means every outcome on its own.
+            options: The effort of the search; its seed is replaced by the state's.
         """
+        self.options = SearchOptions() if options is None else options
         self.acqf_factory = acqf_factory
         self.q = q
         self.batch_cost = batch_cost
@@ -63,15 +71,22 @@ class AcquisitionPolicy(Policy):
             state: The data so far and what is known about the problem.
 
         Returns:
-            Up to ``q`` measurements, none of a pair already measured.
-
-        Raises:
-            UnsupportedError: If the space is continuous.
+            Up to ``q`` measurements, none of a pair already measured. On a continuous
+            space, designs that lack an outcome compete too.
         """
+        acqf = self.acqf_factory(model, state)
+        options = replace(self.options, seed=state.seed)
+        if isinstance(acqf, qFlexiBOLookahead):
+            options = replace(options, X_start=acqf.X_designs)
+        X_revisit = None
+        if state.choices is None and not isinstance(acqf, OneShotAcquisitionFunction):
+            X_revisit = state.X[~state.measured.all(dim=-1)]
         return optimize_acqf_decoupled(
-            self.acqf_factory(model, state),
+            acqf,
             state.bounds,
-            choices=finite_choices(state),
+            choices=state.choices,
+            X_revisit=X_revisit,
+            options=options,
             q=self.q,
             batch_cost=self.batch_cost,
             evaluation_masks=self.evaluation_masks,
@@ -179,6 +194,67 @@ class IntersectedFlexiBOFactory:
                 previous = self._last.design_region
         self._last = self.factory(model, state, previous)
         return self._last
+
+
+@dataclass(frozen=True)
+class LookaheadFactory:
+    r"""Builds :class:`qFlexiBOLookahead` with reference designs of its own.
+
+    Attributes:
+        beta: The confidence scale.
+        loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`.
+        quadrature_nodes: Nodes per measurement.
+        num_designs: The largest number of reference designs.
+        weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
+        decision_cost: The price of one decision, in the unit of the costs.
+
+    Example:
+        >>> acqf = LookaheadFactory(num_designs=32)(model, state)
+        >>> acqf.X_designs.shape[-1]
+        2
+    """
+
+    beta: float = 1.0
+    loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.region
+    quadrature_nodes: int = 6
+    num_designs: int = 128
+    weighting: Callable[[Tensor], Tensor] = per_cost
+    decision_cost: float = 0.0
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> qFlexiBOLookahead:
+        r"""Build the acquisition function.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            The acquisition function.
+        """
+        space = SearchSpace(
+            state.bounds, state.choices, fixed_features=state.target_fidelities
+        )
+        designs = sample_region_designs(
+            model,
+            space,
+            state.ref_point,
+            num_designs=self.num_designs,
+            beta=self.beta,
+            X=state.X,
+            seed=state.seed,
+        )
+        return qFlexiBOLookahead(
+            model,
+            state.ref_point,
+            designs,
+            beta=self.beta,
+            loss=self.loss,
+            quadrature_nodes=self.quadrature_nodes,
+            cost_aware_utility=DecoupledCostUtility(
+                state.cost_model, self.weighting, decision_cost=self.decision_cost
+            ),
+            target_fidelities=state.target_fidelities,
+        )
 
 
 def finite_choices(state: DecoupledState) -> Tensor:

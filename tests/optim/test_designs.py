@@ -7,6 +7,7 @@ import math
 import moocore
 import pytest
 import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.models import ModelListGP
 from torch import Tensor
 
@@ -173,3 +174,145 @@ def test_bounds_far_from_the_unit_cube_are_searched_in_full() -> None:
     ref = (-PROBLEM.ref_point).numpy()
     volume = moocore.hypervolume(-PROBLEM(unit).numpy(), ref=ref)
     assert volume > 0.98 * PROBLEM.max_hv
+
+
+# Columns that are held ---------------------------------------------------------------
+
+
+def project(X: Tensor, fixed: dict[int, float]) -> Tensor:
+    projected = X.clone()
+    for column, value in fixed.items():
+        projected[:, column] = value
+    return projected
+
+
+@pytest.mark.parametrize("fixed", [{1: 0.25}, {0: 0.5}, {-1: 0.25}], ids=str)
+def test_choices_are_projected_on_fixed_columns_and_compared_there(
+    sparse: Data, fixed: dict[int, float]
+) -> None:
+    model, X, Y = sparse
+    choices = torch.cat([PROBLEM.discretize(60, seed=5), X])
+    front = identified_front(
+        model,
+        PROBLEM.bounds,
+        choices=choices,
+        X=X,
+        Y=Y,
+        seed=0,
+        fixed_features=fixed,
+    )
+    # No design was measured there: means only, although X are among the choices.
+    projected = project(choices, fixed)
+    assert rows(front) == pareto_set(projected, posterior_means(model, projected))
+    assert len(front) > 1
+
+
+def test_choices_that_differ_in_fixed_columns_only_are_one(sparse: Data) -> None:
+    model, X, Y = sparse
+    base = PROBLEM.discretize(40, seed=5)
+    copies = torch.cat([project(base, {1: value}) for value in (0.1, 0.25, 0.7)])
+    once = identified_front(
+        model, PROBLEM.bounds, choices=project(base, {1: 0.25}), X=X, Y=Y, seed=0
+    )
+    front = identified_front(
+        model,
+        PROBLEM.bounds,
+        choices=copies,
+        X=X,
+        Y=Y,
+        seed=0,
+        fixed_features={1: 0.25},
+    )
+    assert torch.equal(front, once)
+    assert len(rows(front)) == len(front)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_only_values_measured_at_the_fixed_columns_replace_means(
+    sparse: Data, finite: bool
+) -> None:
+    model, X, Y = sparse
+    X, Y = X.clone(), Y.clone()
+    X[8, 1] = 0.25
+    # By far the best design, at the fixed value and elsewhere.
+    for best in (8, 9):
+        values = Y.clone()
+        values[best] = 1e4
+        front = identified_front(
+            model,
+            PROBLEM.bounds,
+            choices=X if finite else None,
+            X=X,
+            Y=values,
+            seed=0,
+            fixed_features={1: 0.25},
+        )
+        assert (front[:, 1] == 0.25).all()
+        if best == 8:
+            assert rows(front) == rows(X[8:9])
+        else:
+            assert len(front) > 1
+
+
+def test_on_a_continuous_space_the_rest_is_searched_in_full(dense: Data) -> None:
+    model, X, Y = dense
+    front = identified_front(
+        model,
+        PROBLEM.bounds,
+        choices=None,
+        X=X,
+        Y=Y,
+        seed=0,
+        fixed_features={1: 0.25},
+    )
+    assert (front[:, 1] == 0.25).all()
+    assert (front >= PROBLEM.bounds[0]).all()
+    assert (front <= PROBLEM.bounds[1]).all()
+    line = torch.linspace(0, 1, 5001, dtype=torch.float64)
+    grid = torch.stack([line, torch.full_like(line, 0.25)], dim=-1)
+    means, others = posterior_means(model, front), posterior_means(model, grid)
+    ref = torch.minimum(means.amin(dim=0), others.amin(dim=0)) - 1
+    reached, best = (
+        moocore.hypervolume(-values.numpy(), ref=-ref.numpy())
+        for values in (means, others)
+    )
+    assert reached > 0.999 * best
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_no_fixed_column_is_the_same_as_none(sparse: Data, finite: bool) -> None:
+    model, X, Y = sparse
+    choices = PROBLEM.discretize(50, seed=2) if finite else None
+    fronts = [
+        identified_front(
+            model,
+            PROBLEM.bounds,
+            choices=choices,
+            X=X,
+            Y=Y,
+            seed=0,
+            fixed_features=fixed,
+        )
+        for fixed in (None, {})
+    ]
+    assert torch.equal(*fronts)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_fixed_columns_that_do_not_exist_are_refused(
+    sparse: Data, finite: bool
+) -> None:
+    model, X, Y = sparse
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"^Target fidelity indices \[2\] are out of bounds for `d=2`\.$",
+    ):
+        identified_front(
+            model,
+            PROBLEM.bounds,
+            choices=X if finite else None,
+            X=X,
+            Y=Y,
+            seed=0,
+            fixed_features={2: 1.0},
+        )

@@ -1,0 +1,351 @@
+r"""Look-ahead FlexiBO: what a measurement tells about the whole Pareto region.
+
+A measurement moves and narrows the boxes of all correlated designs. For Gaussian
+processes both effects are known before measuring: variances shrink by a fixed amount,
+and means move along one direction per measurement. So the expected volume of the
+Pareto region afterwards is a quadrature over a few normal variables: no fantasy models,
+no one-shot optimisation.
+
+References:
+
+.. [Iqbal2023flexibo]
+    M. S. Iqbal, J. Su, L. Kotthoff, and P. Jamshidi. FlexiBO: A Decoupled Cost-Aware
+    Multi-Objective Optimization Approach for Deep Neural Networks. Journal of
+    Artificial Intelligence Research 77, 2023. arXiv:2001.06588.
+
+.. [Daulton2023hvkg]
+    S. Daulton, M. Balandat, and E. Bakshy. Hypervolume Knowledge Gradient: A Lookahead
+    Approach for Multi-Objective Bayesian Optimization with Partial Information.
+    Proceedings of the 40th International Conference on Machine Learning, 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from botorch.acquisition.cost_aware import CostAwareUtility
+from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
+from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
+from botorch.acquisition.utils import project_to_target_fidelity
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    InputDataError,
+    UnsupportedError,
+)
+from botorch.logging import shape_to_str
+from botorch.models.model import Model, ModelList
+from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
+from torch import Tensor
+
+from botorch_flexibo.utils.conditioning import ConditionedGP
+from botorch_flexibo.utils.fronts import MAX_ELEMENTS, check_ref_point
+from botorch_flexibo.utils.moving_front import (
+    MovingOutcome,
+    expected_hypervolume,
+    volume,
+)
+from botorch_flexibo.utils.objective import separable_weights
+from botorch_flexibo.utils.quadrature import gaussian_quadrature
+
+
+@dataclass(frozen=True)
+class HypervolumeLoss:
+    r"""What a measurement is to reduce: ``sum_k w_k HV{mean + s_k sd}``.
+
+    Attributes:
+        terms: Pairs ``(w_k, s_k)`` of a weight and a number of standard deviations.
+    """
+
+    terms: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def region(cls, beta: float = 1.0) -> HypervolumeLoss:
+        r"""Volume of the Pareto region [Iqbal2023flexibo]_: ``HV{hi} - HV{lo}``.
+
+        Args:
+            beta: The confidence scale: boxes are ``mean -+ sqrt(beta) * sd``.
+
+        Returns:
+            The loss.
+
+        Raises:
+            InputDataError: If ``beta`` is negative or not finite.
+        """
+        half_width = _half_width(beta)
+        return cls(((1.0, half_width), (-1.0, -half_width)))
+
+    @classmethod
+    def pessimistic(cls, beta: float = 1.0) -> HypervolumeLoss:
+        r"""Minus the hypervolume that is certain: ``-HV{lo}``.
+
+        Args:
+            beta: The confidence scale: lower corners are ``mean - sqrt(beta) * sd``.
+
+        Returns:
+            The loss.
+
+        Raises:
+            InputDataError: If ``beta`` is negative or not finite.
+        """
+        return cls(((-1.0, -_half_width(beta)),))
+
+    @classmethod
+    def knowledge_gradient(cls, beta: float = 1.0) -> HypervolumeLoss:
+        """Minus the hypervolume of the means [Daulton2023hvkg]_, on the design set.
+
+        Args:
+            beta: Ignored: means have no width.
+
+        Returns:
+            The loss.
+        """
+        return cls(((-1.0, 0.0),))
+
+
+def _half_width(beta: float) -> float:
+    if not 0 <= beta < torch.inf:
+        raise InputDataError(f"Expected a finite beta >= 0, but got {beta}.")
+    return float(beta) ** 0.5
+
+
+class qFlexiBOLookahead(DecoupledAcquisitionFunction):
+    r"""Expected reduction of the Pareto region's volume, per unit of cost.
+
+    Reference designs ``U`` have confidence boxes ``mean -+ sqrt(beta) * sd``; the
+    Pareto region between the fronts of their upper and lower corners has volume ``V``
+    [Iqbal2023flexibo]_. After measuring outcomes ``S`` of ``X``, with posterior
+    covariances ``k_i`` of outcome ``i`` and one standard normal ``z`` per measurement,
+
+    ``mean_i'(u) = mean_i(u) + D_i(u) z_i`` and ``sd_i'(u)^2 = sd_i(u)^2 - |D_i(u)|^2``
+
+    with ``D_i(u) = k_i(u, X_i) chol(k_i(X_i, X_i) + noise_i)^-T`` and ``X_i`` the
+    points that measure outcome ``i``. The value is ``(V - E[V']) / cost(X, S)``, the
+    expectation by quadrature. All outcomes are maximised.
+
+    With one node the means stay, and the gain is never negative. With more it is the
+    expected gain of a measurement whose result is not known yet, and can be slightly
+    negative.
+
+    Pending points narrow the boxes; their means stay as they are.
+
+    Example:
+        >>> X = torch.rand(8, 2, dtype=torch.double)
+        >>> Y = torch.stack([X.sum(dim=-1), -X.prod(dim=-1)], dim=-1)
+        >>> model = ModelListGP(SingleTaskGP(X, Y[:, :1]), SingleTaskGP(X, Y[:, 1:]))
+        >>> reference = torch.rand(50, 2, dtype=torch.double)
+        >>> acqf = qFlexiBOLookahead(model, Y.amin(dim=0), reference)
+        >>> acqf.X_evaluation_mask = torch.tensor([[True, False], [False, True]])
+        >>> acqf(torch.rand(5, 2, 2, dtype=torch.double)).shape
+        torch.Size([5])
+    """
+
+    # Buffers, so that `.to()` moves them.
+    ref_point: Tensor
+    weights: Tensor
+    X_designs: Tensor
+
+    def __init__(
+        self,
+        model: ModelList,
+        ref_point: Tensor,
+        X_designs: Tensor,
+        *,
+        beta: float = 1.0,
+        loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.region,
+        quadrature_nodes: int = 6,
+        objective: MCMultiOutputObjective | None = None,
+        cost_aware_utility: CostAwareUtility | None = None,
+        target_fidelities: Mapping[int, float] | None = None,
+        X_evaluation_mask: Tensor | None = None,
+        X_pending: Tensor | None = None,
+        X_pending_evaluation_mask: Tensor | None = None,
+    ) -> None:
+        r"""Look-ahead FlexiBO.
+
+        Args:
+            model: A model list of exact single-output GPs, one per outcome.
+            ref_point: A ``m``-dim reference point below the front, in objective space.
+            X_designs: A ``N x d``-dim tensor of reference designs, see
+                ``sample_region_designs``. The cost of a value grows linearly in ``N``
+                for two outcomes, quadratically for three.
+            beta: The confidence scale: boxes are ``mean -+ sqrt(beta) * sd``.
+            loss: Maps ``beta`` to what is to be reduced: the region's volume, or
+                another constructor of :class:`HypervolumeLoss`.
+            quadrature_nodes: Nodes per measurement. One keeps the means where they are.
+            objective: None, identity, or one weight per outcome (-1: minimise).
+            cost_aware_utility: Turns values into values per cost. It is called with
+                ``X_evaluation_mask``. None gives the reduction itself.
+            target_fidelities: The value of each fidelity column at which the front is
+                wanted. ``X_designs`` is projected to it, candidates are not.
+            X_evaluation_mask: A ``q x m``-dim boolean tensor of the outcomes to measure
+                at each point. None means all.
+            X_pending: A ``n' x d``-dim tensor of designs being measured.
+            X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
+                being measured there. None means all.
+
+        Raises:
+            BotorchTensorDimensionError: If the shapes do not fit.
+            InputDataError: If ``X_designs`` or the reference point is not finite.
+            UnsupportedError: If a model is not an exact GP, an outcome transform is not
+                affine, or the objective is not separable.
+        """
+        super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
+        _check_designs(X_designs)
+        m = model.num_outputs
+        ref_point = torch.as_tensor(ref_point).to(X_designs)
+        check_ref_point(ref_point, num_outcomes=m)
+        gaussian_quadrature(quadrature_nodes, dim=1)  # refuses less than one node
+        self.loss = loss(beta)
+        self.quadrature_nodes = quadrature_nodes
+        self.cost_aware_utility = cost_aware_utility
+        self.register_buffer("ref_point", ref_point)
+        self.register_buffer("weights", separable_weights(objective, m).to(X_designs))
+        if target_fidelities:
+            X_designs = project_to_target_fidelity(X_designs, dict(target_fidelities))
+            X_designs = torch.unique(X_designs, dim=0)
+        self.register_buffer("X_designs", X_designs)
+        submodels = cast(Iterable[Model], model.models)
+        self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
+        self._is_ensemble = is_ensemble(model)
+        self._num_models = _common_size([gp.num_models for gp in self._data_gps])
+        self._set_gps(self._data_gps)
+        if X_pending is not None:
+            if X_pending_evaluation_mask is None:
+                shape = len(X_pending), m
+                X_pending_evaluation_mask = torch.ones(shape, dtype=torch.bool)
+            self.set_X_pending(X_pending, X_pending_evaluation_mask)
+
+    @property
+    def expected_loss(self) -> Tensor:
+        """Loss before measuring, with pending measurements taken as made."""
+        loss = self._current
+        return loss.mean(dim=0) if self._is_ensemble else loss.squeeze(0)
+
+    def set_X_pending(
+        self,
+        X_pending: Tensor | None = None,
+        X_pending_evaluation_mask: Tensor | None = None,
+    ) -> None:
+        r"""Narrow the boxes by measurements that are still running.
+
+        Args:
+            X_pending: A ``n' x d``-dim tensor of designs being measured.
+            X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
+                being measured. None means all.
+        """
+        super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
+        super().set_X_pending(X_pending, X_pending_evaluation_mask)
+        gps = [
+            gp.condition_masked(self.X_pending, self.X_pending_evaluation_mask, outcome)
+            for outcome, gp in enumerate(self._data_gps)
+        ]
+        self._set_gps(gps)
+
+    # BoTorch types the decorator for its base class only.
+    @t_batch_mode_transform()  # pyright: ignore[reportArgumentType]
+    def forward(self, X: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        r"""Value of measuring the masked outcomes of batches of designs together.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs.
+
+        Returns:
+            A ``batch_shape``-dim tensor of expected reductions of the loss, per cost if
+            a ``cost_aware_utility`` was given.
+
+        Raises:
+            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``q x m``.
+        """
+        mask = self._mask_for(X)
+        batches = X.reshape(-1, *X.shape[-2:])
+        per_batch = len(self.X_designs) ** max(1, self.num_outputs - 1)
+        per_batch = per_batch * self.quadrature_nodes * self._num_models
+        chunks = batches.split(max(1, MAX_ELEMENTS // per_batch))
+        gains = torch.cat([self._gain(chunk, mask) for chunk in chunks])
+        gains = gains.reshape(X.shape[:-2])
+        if self.cost_aware_utility is None:
+            return gains
+        return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
+
+    def _mask_for(self, X: Tensor) -> Tensor:
+        shape = torch.Size([X.shape[-2], self.num_outputs])
+        mask = self.X_evaluation_mask
+        if mask is None:
+            return torch.ones(shape, dtype=torch.bool, device=X.device)
+        if mask.shape != shape:
+            raise BotorchTensorDimensionError(
+                f"Expected X_evaluation_mask of shape {shape_to_str(shape)} for X of"
+                f" shape {shape_to_str(X.shape)}, but got {shape_to_str(mask.shape)}."
+            )
+        return mask
+
+    def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
+        """Expected reduction of the loss for ``b x q x d`` batches, ``b``-dim."""
+        sd = list(self._sd.unbind(dim=-1))  # s x N each
+        directions: dict[int, Tensor] = {}
+        for i, gp in enumerate(self._gps):
+            points = X[:, mask[:, i]]
+            if points.shape[1] == 0:
+                continue
+            whitened = gp.whiten(points.reshape(-1, X.shape[-1]))
+            moves = gp.directions(self._targets[i], whitened, q=points.shape[1])
+            directions[i] = moves * self.weights[i]  # s x b x q_i x N
+            variance = sd[i].square().unsqueeze(-2) - directions[i].square().sum(-2)
+            sd[i] = _safe_sqrt(variance)
+        expected = 0.0 * X.sum(dim=(-2, -1))
+        for weight, scale in self.loss.terms:
+            corners = self._mean + scale * self._sd
+            moving = {
+                i: MovingOutcome(self._mean[:, None, :, i] + scale * sd[i], moves)
+                for i, moves in directions.items()
+            }
+            value = expected_hypervolume(corners, moving, self.quadrature_nodes)
+            expected = expected + weight * value
+        return (self._current.unsqueeze(-1) - expected).mean(dim=0)
+
+    def _set_gps(self, gps: list[ConditionedGP]) -> None:
+        """Whiten the reference designs and compute the loss before measuring."""
+        self._gps = gps
+        with torch.no_grad():
+            self._targets = [gp.whiten(self.X_designs) for gp in gps]
+            pairs = zip(gps, self._targets, strict=True)
+            means, sds = zip(*(gp.moments(target) for gp, target in pairs), strict=True)
+            self._mean = self._stack(means) * self.weights - self.ref_point
+            self._sd = self._stack(sds) * self.weights.abs()
+            self._current = sum(
+                (weight * volume(self._mean + scale * self._sd))
+                for weight, scale in self.loss.terms
+            )
+
+    def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
+        return torch.stack([y.expand(self._num_models, -1) for y in outcomes], dim=-1)
+
+
+def _safe_sqrt(variance: Tensor) -> Tensor:
+    """Square root with gradient zero at and below zero."""
+    positive = variance > 0
+    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+
+
+def _common_size(sizes: list[int]) -> int:
+    ensembles = {size for size in sizes if size > 1}
+    if len(ensembles) > 1:
+        raise UnsupportedError(
+            "Expected ensembles of one size, so that their members can be paired, but"
+            f" got sizes {sizes}. Use the same num_samples and thinning for all"
+            " outcomes."
+        )
+    return max(sizes)
+
+
+def _check_designs(X: Tensor) -> None:
+    if X.ndim != 2 or len(X) == 0:
+        raise BotorchTensorDimensionError(
+            "Expected X_designs to be `N x d` with N >= 1, but got shape"
+            f" {shape_to_str(X.shape)}."
+        )
+    if not X.isfinite().all():
+        raise InputDataError("Expected finite X_designs, but got NaN or infinity.")

@@ -1,0 +1,345 @@
+r"""Where the best (design, mask) pair of an acquisition function is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from botorch.acquisition.acquisition import (
+    AcquisitionFunction,
+    OneShotAcquisitionFunction,
+)
+from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
+from botorch.exceptions.errors import InputDataError, UnsupportedError
+from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
+from botorch.utils.sampling import manual_seed
+from torch import Tensor
+
+from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
+from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.utils.rows import RowIndex
+
+# A mask whose best raw value is this much worse than the best is not refined.
+_HOPELESS = 0.2
+# Values below are not refined: scaled to order one, they could overflow.
+_NEGLIGIBLE = 1e-100
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    r"""Effort of the search for the best design.
+
+    Attributes:
+        raw_samples: Raw designs scored per pick on a continuous or mixed space.
+        num_restarts: How many of them are refined by gradients, per mask.
+        maxiter: Iterations of the refinement.
+        X_start: A ``n x d``-dim tensor of further designs to start from.
+        max_batch_size: The number of designs scored at once.
+        max_rescored: On a finite set, how many of the best pairs of the first pick are
+            scored again for the later picks of a batch. Gains shrink when others are
+            pending, so the best later picks are among them. None scores all again.
+        seed: Seed of the raw designs.
+    """
+
+    raw_samples: int = 256
+    num_restarts: int = 4
+    maxiter: int = 30
+    X_start: Tensor | None = None
+    max_batch_size: int = 4096
+    max_rescored: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputDataError: If a number is less than 1.
+        """
+        numbers = (
+            self.raw_samples,
+            self.num_restarts,
+            self.maxiter,
+            self.max_batch_size,
+            1 if self.max_rescored is None else self.max_rescored,
+        )
+        if min(numbers) < 1:
+            raise InputDataError(
+                "Expected raw_samples, num_restarts, maxiter, max_batch_size and"
+                f" max_rescored >= 1, but got {numbers}."
+            )
+
+
+class Pick(NamedTuple):
+    """One measurement: ``1 x d`` design, ``1 x m`` mask, scalar value and cost."""
+
+    X: Tensor
+    mask: Tensor
+    value: Tensor
+    cost: Tensor | None
+
+
+class FiniteCandidates:
+    """All masks at all designs of a finite set."""
+
+    def __init__(
+        self,
+        acq_function: DecoupledAcquisitionFunction,
+        space: SearchSpace,
+        masks: Tensor,
+        *,
+        X_revisit: Tensor | None,
+        taken: Sequence[tuple[Tensor, Tensor]],
+        options: SearchOptions,
+    ) -> None:
+        """Finite candidates, without the pairs that are taken."""
+        if isinstance(acq_function, OneShotAcquisitionFunction):
+            raise UnsupportedError(
+                "Expected a continuous or mixed space for a one-shot acquisition"
+                f" function, but got a finite set for {type(acq_function).__name__}."
+                " Leave out choices and X_revisit."
+            )
+        designs = [X for X in (space.choices, X_revisit) if X is not None]
+        self._acqf = acq_function
+        self._X = _first_copies(torch.cat(designs))
+        self._rows = RowIndex(self._X)
+        self._masks = masks
+        self._options = options
+        shape = len(self._X), len(masks)
+        self._allowed = torch.ones(shape, dtype=torch.bool, device=self._X.device)
+        for X, mask in taken:
+            self.exclude(X, mask)
+        self._scores: Tensor | None = None
+
+    def best(self, max_cost: float) -> Pick | None:
+        """The best allowed pair that costs at most ``max_cost``, if there is one."""
+        allowed = self._allowed
+        costs = _predicted_costs(self._acqf, self._X, self._masks)
+        if costs is not None:
+            allowed = allowed & (costs <= max_cost)
+        if not allowed.any():
+            return None
+        scores = self._score(allowed)
+        design, mask = _best_pair(scores, allowed, costs)
+        return Pick(
+            self._X[[design]],
+            self._masks[[mask]],
+            scores[design, mask],
+            None if costs is None else costs[design, mask],
+        )
+
+    def exclude(self, X: Tensor, mask: Tensor) -> None:
+        """Forbid all masks that contain an outcome of ``X`` in ``mask``."""
+        row = self._rows.find(X)
+        taken = torch.zeros(len(self._X), mask.shape[-1], device=self._X.device)
+        taken.index_add_(0, row[row >= 0], mask[row >= 0].to(taken))
+        self._allowed = self._allowed & ((taken @ self._masks.to(taken).T) == 0)
+
+    def _score(self, allowed: Tensor) -> Tensor:
+        """Values of all pairs, ``n x k``; later picks score the best pairs only."""
+        limit = self._options.max_rescored
+        if self._scores is None or limit is None or limit >= len(self._X):
+            everything = torch.arange(len(self._X), device=self._X.device)
+            rows = [everything] * len(self._masks)
+        else:
+            previous = self._scores.masked_fill(~allowed, -torch.inf)
+            rows = previous.topk(limit, dim=0).indices.unbind(dim=-1)
+        size = self._options.max_batch_size
+        scores = self._X.new_full(self._allowed.shape, -torch.inf)
+        for k, (mask, row) in enumerate(zip(self._masks, rows, strict=True)):
+            scores[row, k] = _values(self._acqf, self._X[row], mask, size)
+        if self._scores is None:
+            self._scores = scores
+        return scores
+
+
+class ContinuousCandidates:
+    """The best design of a continuous or mixed space, for each mask."""
+
+    def __init__(
+        self,
+        acq_function: DecoupledAcquisitionFunction,
+        space: SearchSpace,
+        masks: Tensor,
+        *,
+        X_revisit: Tensor | None,
+        taken: Sequence[tuple[Tensor, Tensor]],
+        options: SearchOptions,
+    ) -> None:
+        """Continuous candidates and designs to revisit."""
+        self._acqf = acq_function
+        self._space = space
+        self._masks = masks
+        self._options = options
+        self._taken = list(taken)
+        self._num_picks = 0
+        self._revisit: FiniteCandidates | None = None
+        if X_revisit is not None and len(X_revisit) > 0:
+            self._revisit = FiniteCandidates(
+                acq_function,
+                space,
+                masks,
+                X_revisit=X_revisit,
+                taken=taken,
+                options=options,
+            )
+
+    def best(self, max_cost: float) -> Pick | None:
+        """The best pair that costs at most ``max_cost``, if there is one."""
+        seed = self._options.seed + self._num_picks
+        self._num_picks += 1
+        picks = [] if self._revisit is None else [self._revisit.best(max_cost)]
+        with manual_seed(seed):  # optimisers may draw from the global generator
+            if isinstance(self._acqf, OneShotAcquisitionFunction):
+                picks += [self._optimize(mask, None, 1.0) for mask in self._masks]
+            else:
+                picks += self._refined(seed)
+        affordable = [
+            pick
+            for pick in picks
+            if pick is not None
+            and (pick.cost is None or float(pick.cost) <= max_cost)
+            and not self._is_taken(pick)
+        ]
+        return max(affordable, key=lambda pick: float(pick.value), default=None)
+
+    def exclude(self, X: Tensor, mask: Tensor) -> None:
+        """Forbid all masks that contain an outcome of ``X`` in ``mask``."""
+        self._taken.append((X, mask))
+        if self._revisit is not None:
+            self._revisit.exclude(X, mask)
+
+    def _is_taken(self, pick: Pick) -> bool:
+        return any(
+            bool(((X == pick.X).all(dim=-1) & (mask & pick.mask).any(dim=-1)).any())
+            for X, mask in self._taken
+        )
+
+    def _refined(self, seed: int) -> list[Pick]:
+        """The best raw designs of each mask, refined where that may pay."""
+        raw = self._space.sample(self._options.raw_samples, seed=seed)
+        if self._options.X_start is not None:
+            raw = torch.cat([raw, self._space.project(self._options.X_start)])
+        size = self._options.max_batch_size
+        values = torch.stack(
+            [_values(self._acqf, raw, mask, size) for mask in self._masks]
+        )
+        best = values.max(dim=-1).values
+        picks = []
+        for mask, value, top in zip(self._masks, values, best, strict=True):
+            row = int(value.argmax())
+            picks.append(self._pick(raw[[row]], mask, top))
+            if top < _HOPELESS * best.max() or top < _NEGLIGIBLE:
+                continue
+            starts = _spread(raw, value, self._space.bounds, self._options.num_restarts)
+            picks.append(self._optimize(mask, starts.unsqueeze(-2), float(top)))
+        return picks
+
+    def _optimize(self, mask: Tensor, starts: Tensor | None, scale: float) -> Pick:
+        space, options = self._space, self._options
+        self._acqf.X_evaluation_mask = mask.unsqueeze(0)
+        acqf = self._acqf if starts is None else _Scaled(self._acqf, scale)
+        settings = {"maxiter": options.maxiter}
+        if space.is_mixed:
+            X, value = optimize_acqf_mixed_alternating(
+                acqf,
+                space.bounds,
+                cat_dims=dict(space.cat_dims),
+                discrete_dims=dict(space.discrete_dims),
+                options={"maxiter_continuous": options.maxiter},
+                q=1,
+                raw_samples=options.raw_samples,
+                num_restarts=options.num_restarts,
+                fixed_features=dict(space.fixed_features),
+                inequality_constraints=list(space.inequality_constraints) or None,
+            )
+        else:
+            X, value = optimize_acqf(
+                acqf,
+                space.bounds,
+                q=1,
+                num_restarts=options.num_restarts if starts is None else len(starts),
+                raw_samples=options.raw_samples,
+                options=settings,
+                inequality_constraints=list(space.inequality_constraints) or None,
+                fixed_features=dict(space.fixed_features) or None,
+                batch_initial_conditions=starts,
+            )
+        return self._pick(X.detach(), mask, value.detach().reshape(()) * scale)
+
+    def _pick(self, X: Tensor, mask: Tensor, value: Tensor) -> Pick:
+        masks = mask.unsqueeze(0)
+        costs = _predicted_costs(self._acqf, X, masks)
+        return Pick(X, masks, value, None if costs is None else costs[0, 0])
+
+
+class _Scaled(AcquisitionFunction):
+    """Values of order one, which optimisers with absolute tolerances expect."""
+
+    def __init__(self, acq_function: AcquisitionFunction, scale: float) -> None:
+        super().__init__(model=acq_function.model)
+        self.acq_function = acq_function
+        self.scale = scale
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.acq_function(X) / self.scale
+
+
+def _spread(X: Tensor, values: Tensor, bounds: Tensor, n: int) -> Tensor:
+    """The best designs that are not too close to a better one, ``k x d``."""
+    order = values.argsort(descending=True)[: 16 * n]
+    unit = (X[order] - bounds[0]) / (bounds[1] - bounds[0])
+    near = torch.cdist(unit, unit) < 0.05 * unit.shape[-1] ** 0.5
+    chosen: list[int] = []
+    for i in range(len(order)):
+        if len(chosen) < n and not near[i, chosen].any():
+            chosen.append(i)
+    return X[order[chosen]]
+
+
+def _values(
+    acq_function: DecoupledAcquisitionFunction, X: Tensor, mask: Tensor, size: int
+) -> Tensor:
+    """Acquisition values of measuring ``mask`` at each of ``n x d`` designs."""
+    acq_function.X_evaluation_mask = mask.unsqueeze(0)
+    with torch.no_grad():
+        chunks = [acq_function(x) for x in X.unsqueeze(-2).split(size)]
+    values = torch.cat(chunks)
+    if values.isnan().any():
+        raise InputDataError(
+            "Expected acquisition values without NaN, but got"
+            f" {int(values.isnan().sum())} NaN of {values.numel()}. Check the model's"
+            " posterior for NaN means or variances."
+        )
+    return values
+
+
+def _predicted_costs(
+    acq_function: DecoupledAcquisitionFunction, X: Tensor, masks: Tensor
+) -> Tensor | None:
+    """Costs of all pairs, ``n x k``, if the acquisition function knows them."""
+    utility = getattr(acq_function, "cost_aware_utility", None)
+    if not isinstance(utility, DecoupledCostUtility):
+        return None
+    with torch.no_grad():
+        costs = [utility.cost(X.unsqueeze(-2), mask[None]) for mask in masks]
+        return torch.stack(costs, dim=-1) - utility.decision_cost
+
+
+def _best_pair(
+    scores: Tensor, allowed: Tensor, costs: Tensor | None
+) -> tuple[int, int]:
+    """The best allowed pair; ties go to the cheaper, then the first one."""
+    best = scores.masked_fill(~allowed, -torch.inf).max()
+    tied = allowed & (scores == best)
+    if costs is not None:
+        tied &= costs == costs[tied].min()
+    design, mask = tied.nonzero()[0].tolist()
+    return design, mask
+
+
+def _first_copies(X: Tensor) -> Tensor:
+    """The rows of ``X`` without repetitions, in their order."""
+    first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
+    return X if bool(first.all()) else X[first]

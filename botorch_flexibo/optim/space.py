@@ -1,0 +1,165 @@
+r"""Search spaces: bounds, finite sets, fixed, discrete and categorical columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.logging import shape_to_str
+from botorch.utils.sampling import draw_sobol_samples
+from torch import Tensor
+
+LinearConstraint = tuple[Tensor, Tensor, float]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    r"""Where designs may lie.
+
+    Attributes:
+        bounds: A ``2 x d``-dim tensor of lower and upper bounds.
+        choices: A ``n x d``-dim tensor of designs to choose from, or None if the
+            columns below describe the space.
+        fixed_features: Columns held at a value.
+        discrete_dims: Allowed values of ordinal columns.
+        cat_dims: Allowed values of categorical columns.
+        inequality_constraints: Triples ``(indices, coefficients, rhs)`` meaning
+            ``sum coefficients * x[indices] >= rhs``, as in ``optimize_acqf``.
+
+    Example:
+        >>> bounds = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
+        >>> SearchSpace(bounds, discrete_dims={1: [0, 1, 2, 3]}).sample(4, seed=0).shape
+        torch.Size([4, 2])
+    """
+
+    bounds: Tensor
+    choices: Tensor | None = None
+    fixed_features: Mapping[int, float] = field(default_factory=dict)
+    discrete_dims: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    cat_dims: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    inequality_constraints: Sequence[LinearConstraint] = ()
+
+    def __post_init__(self) -> None:
+        """Check shapes and columns.
+
+        Raises:
+            BotorchTensorDimensionError: If shapes do not fit.
+            InputDataError: If a column does not exist or a choice is out of bounds.
+        """
+        bounds = self.bounds
+        if bounds.ndim != 2 or bounds.shape[0] != 2:
+            raise BotorchTensorDimensionError(
+                "Expected bounds of shape `2 x d`, but got"
+                f" {shape_to_str(bounds.shape)}."
+            )
+        d = bounds.shape[-1]
+        columns = [*self.fixed_features, *self.discrete_dims, *self.cat_dims]
+        if not all(0 <= column < d for column in columns):
+            raise InputDataError(
+                f"Expected columns within 0..{d - 1}, but got {sorted(columns)}."
+            )
+        if self.choices is not None:
+            _check_choices(self.choices, bounds)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some columns allow separate values only."""
+        return bool(self.discrete_dims or self.cat_dims)
+
+    def project(self, X: Tensor) -> Tensor:
+        r"""Set fixed columns and move separate ones to their nearest value.
+
+        Args:
+            X: A ``... x d``-dim tensor of designs.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        X = X.clone()
+        for column, value in self.fixed_features.items():
+            X[..., column] = value
+        for column, values in {**self.discrete_dims, **self.cat_dims}.items():
+            if column in self.fixed_features:
+                continue
+            allowed = torch.as_tensor(values).to(X)
+            nearest = (X[..., column, None] - allowed).abs().argmin(dim=-1)
+            X[..., column] = allowed[nearest]
+        return X
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        r"""Scrambled Sobol designs, or the choices of a finite space.
+
+        Args:
+            n: The number of designs; a finite space gives all its choices.
+            seed: The seed.
+
+        Returns:
+            A ``k x d``-dim tensor of designs, those that violate a constraint left out.
+        """
+        if self.choices is not None:
+            return self.choices
+        X = draw_sobol_samples(self.bounds, n=n, q=1, seed=seed).squeeze(-2)
+        separate = {**self.discrete_dims, **self.cat_dims}
+        unit = (X - self.bounds[0]) / (self.bounds[1] - self.bounds[0]).clamp_min(
+            1e-300
+        )
+        for column, values in separate.items():  # equal chance for each value
+            allowed = torch.as_tensor(values).to(X)
+            index = (unit[:, column] * len(allowed)).long().clamp_max(len(allowed) - 1)
+            X[:, column] = allowed[index]
+        return self._feasible(self.project(X))
+
+    def mutate(self, parents: Tensor, n: int, step: float, seed: int) -> Tensor:
+        r"""Children of random parents: crossover and Gaussian steps.
+
+        Args:
+            parents: A ``k x d``-dim tensor of designs.
+            n: The number of children.
+            step: Standard deviation of the step as a share of each column's range.
+            seed: The seed.
+
+        Returns:
+            A ``n' x d``-dim tensor of designs, ``n' <= n``: those that violate a
+            constraint are left out.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        d = self.bounds.shape[-1]
+        rows = torch.randint(len(parents), (2, n), generator=generator)
+        first, second = parents[rows[0]], parents[rows[1]]
+        cross = torch.rand(n, 1, generator=generator).to(parents) < 0.3
+        swap = torch.rand(n, d, generator=generator).to(parents) < 0.5
+        children = torch.where(cross & swap, second, first)
+        noise = torch.randn(n, d, generator=generator).to(parents)
+        moved = torch.rand(n, d, generator=generator).to(parents) < max(0.5, 1 / d)
+        span = self.bounds[1] - self.bounds[0]
+        children = children + step * span * noise * moved
+        for column, values in self.cat_dims.items():
+            allowed = torch.as_tensor(values).to(parents)
+            draw = torch.randint(len(allowed), (n,), generator=generator)
+            redraw = torch.rand(n, generator=generator).to(parents) < max(step, 1 / d)
+            children[:, column] = torch.where(redraw, allowed[draw], first[:, column])
+        children = children.clamp(self.bounds[0], self.bounds[1])
+        return self._feasible(self.project(children))
+
+    def _feasible(self, X: Tensor) -> Tensor:
+        keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
+        for indices, coefficients, rhs in self.inequality_constraints:
+            keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
+        return X[keep]
+
+
+def _check_choices(choices: Tensor, bounds: Tensor) -> None:
+    if choices.ndim != 2 or choices.shape[-1] != bounds.shape[-1]:
+        raise BotorchTensorDimensionError(
+            "Expected choices to be `n x d` and bounds `2 x d`, but got"
+            f" {shape_to_str(choices.shape)} and {shape_to_str(bounds.shape)}."
+        )
+    outside = ~((choices >= bounds[0]) & (choices <= bounds[1])).all(dim=-1)
+    if outside.any():
+        first = int(outside.nonzero()[0])
+        raise InputDataError(
+            f"Expected all choices within the bounds, but got {choices[first].tolist()}"
+            f" in row {first}. Pass the bounds of the design set."
+        )

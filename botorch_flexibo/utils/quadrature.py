@@ -1,0 +1,56 @@
+r"""Nodes and weights for expectations over a few standard normal variables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from botorch.exceptions.errors import InputDataError
+from botorch.utils.sampling import draw_sobol_normal_samples
+from torch import Tensor
+
+# A product grid has at most this many nodes; beyond it, this many Sobol nodes are used.
+MAX_NODES = 64
+_SOBOL_SEED = 0
+
+
+def gaussian_quadrature(num_nodes: int, dim: int) -> tuple[Tensor, Tensor]:
+    r"""Quadrature for the expectation over ``dim`` standard normal variables.
+
+    The product of Gauss-Hermite rules, exact for polynomials of degree
+    ``2 num_nodes - 1`` in each variable, as long as it has at most 64 nodes. Beyond,
+    64 scrambled Sobol points with equal weights. A single node is the mean.
+
+    Args:
+        num_nodes: The number of nodes per variable.
+        dim: The number of variables.
+
+    Returns:
+        A ``K x dim``-dim tensor of nodes and a ``K``-dim tensor of weights that sum to
+        one, both float64.
+
+    Raises:
+        InputDataError: If there are no nodes or no variables.
+
+    Example:
+        >>> nodes, weights = gaussian_quadrature(3, dim=1)
+        >>> (weights * nodes.squeeze(-1) ** 4).sum().item()  # E[z^4] = 3
+        3.0000...
+    """
+    if num_nodes < 1 or dim < 1:
+        raise InputDataError(
+            "Expected at least one node and one variable, but got"
+            f" num_nodes={num_nodes} and dim={dim}."
+        )
+    if num_nodes > 1 and dim * math.log(num_nodes) > math.log(MAX_NODES) + 1e-9:
+        nodes = draw_sobol_normal_samples(
+            dim, MAX_NODES, dtype=torch.float64, seed=_SOBOL_SEED
+        )
+        return nodes, nodes.new_full((MAX_NODES,), 1 / MAX_NODES)
+    points, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    weights = weights / weights.sum()
+    grid = torch.cartesian_prod(*[torch.from_numpy(points)] * dim)
+    products = torch.cartesian_prod(*[torch.from_numpy(weights)] * dim)
+    size = num_nodes**dim
+    return grid.reshape(size, dim), products.reshape(size, dim).prod(dim=-1)
