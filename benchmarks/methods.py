@@ -15,9 +15,15 @@ from botorch_flexibo import (
     RandomPolicy,
     VariancePerCostPolicy,
 )
-from botorch_flexibo.acquisition import unweighted
-from botorch_flexibo.acquisition.lookahead import HypervolumeLoss
-from botorch_flexibo.policies import LookaheadFactory, Policy, qlognparego_factory
+from botorch_flexibo.acquisition import HypervolumeLoss, unweighted
+from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.policies import (
+    HVKGFactory,
+    LinearKGFactory,
+    LookaheadFactory,
+    Policy,
+    qlognparego_factory,
+)
 from botorch_flexibo.test_functions import DecoupledProblem
 
 MethodFactory = Callable[[DecoupledProblem], Policy]
@@ -47,7 +53,32 @@ def _lookahead(
     return AcquisitionPolicy(LookaheadFactory(**options), q=q, batch_cost=dearest)
 
 
-METHODS: dict[str, MethodFactory] = {
+def _study(**options: Any) -> MethodFactory:
+    """A variant of look-ahead FlexiBO, one measurement per decision."""
+    return lambda problem: _lookahead(problem, batched=False, **options)
+
+
+# Variants among which the defaults were chosen.
+STUDY: dict[str, MethodFactory] = {
+    "lookahead, q=1": _study(),
+    "lookahead, 1 node": _study(quadrature_nodes=1),
+    "lookahead, 3 nodes": _study(quadrature_nodes=3),
+    "lookahead, 16 nodes": _study(quadrature_nodes=16),
+    "lookahead, beta=0.25": _study(beta=0.25),
+    "lookahead, beta=4": _study(beta=4.0),
+    "lookahead, |U|=32": _study(num_designs=32),
+    "lookahead, |U|=64": _study(num_designs=64),
+    "lookahead, |U|=256": _study(num_designs=256),
+    "lookahead, log cost": _study(weighting=LogDamped(1.0)),
+    "lookahead, pessimistic": _study(loss=HypervolumeLoss.pessimistic),
+    "lookahead, pessimistic, beta=0.25": _study(
+        loss=HypervolumeLoss.pessimistic, beta=0.25
+    ),
+    "lookahead, knowledge gradient": _study(loss=HypervolumeLoss.knowledge_gradient),
+    "lookahead, optimistic": _study(loss=HypervolumeLoss.optimistic),
+}
+
+METHODS: dict[str, MethodFactory] = STUDY | {
     "FlexiBO": _flexibo,
     "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
     "FlexiBO, beta=1": lambda problem: _flexibo(problem, beta=1.0),
@@ -57,15 +88,14 @@ METHODS: dict[str, MethodFactory] = {
     "FlexiBO, no cost": lambda _: AcquisitionPolicy(
         FlexiBOFactory(weighting=unweighted)
     ),
-    "lookahead": lambda problem: _lookahead(problem, batched=False),
-    "lookahead, B": lambda problem: _lookahead(
-        problem, batched=False, quadrature_nodes=1
+    "lookahead": _lookahead,
+    "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
+    "HVKG": lambda _: AcquisitionPolicy(
+        HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
     ),
-    "lookahead, pess": lambda problem: _lookahead(
-        problem, batched=False, loss=HypervolumeLoss.pessimistic
-    ),
-    "lookahead, kg": lambda problem: _lookahead(
-        problem, batched=False, loss=HypervolumeLoss.knowledge_gradient
+    "HVKG, reduced": lambda _: AcquisitionPolicy(
+        HVKGFactory(value_restarts=5, value_samples=256),
+        options=SearchOptions(64, num_restarts=1, maxiter=100),
     ),
     "coupled qLogNEHVI": lambda _: CoupledPolicy(max_candidates=256),
     "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),

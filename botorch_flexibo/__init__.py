@@ -31,6 +31,9 @@ from botorch_flexibo.policies import (
     VariancePerCostPolicy,
 )
 
+# Registers the input constructors with BoTorch.
+import botorch_flexibo.acquisition.input_constructors  # isort: skip
+
 __version__ = "0.1.0"
 
 __all__ = [

@@ -93,6 +93,21 @@ class HypervolumeLoss:
         return cls(((-1.0, -_half_width(beta)),))
 
     @classmethod
+    def optimistic(cls, beta: float = 1.0) -> HypervolumeLoss:
+        r"""Hypervolume that is possible but not expected: ``HV{hi} - HV{mean}``.
+
+        Args:
+            beta: The confidence scale: upper corners are ``mean + sqrt(beta) * sd``.
+
+        Returns:
+            The loss.
+
+        Raises:
+            InputDataError: If ``beta`` is negative or not finite.
+        """
+        return cls(((1.0, _half_width(beta)), (-1.0, 0.0)))
+
+    @classmethod
     def knowledge_gradient(cls, beta: float = 1.0) -> HypervolumeLoss:
         """Minus the hypervolume of the means [Daulton2023hvkg]_, on the design set.
 

@@ -3,6 +3,7 @@ r"""Sets of designs: the front that a model identifies, and reference designs.""
 from __future__ import annotations
 
 import torch
+from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
 from botorch.exceptions.errors import InputDataError
 from botorch.models.model import Model
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.utils.fronts import front_mask
+from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
     confidence_region,
@@ -99,6 +101,7 @@ def sample_region_designs(
     *,
     num_designs: int = 128,
     beta: float = 1.0,
+    objective: MCMultiOutputObjective | None = None,
     X: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
@@ -117,6 +120,7 @@ def sample_region_designs(
         ref_point: A ``m``-dim reference point below the front.
         num_designs: The largest number of designs to return.
         beta: The confidence scale of the boxes.
+        objective: None, identity, or one weight per outcome (-1: minimise).
         X: A ``n x d``-dim tensor of designs measured so far.
         seed: Seed of all randomness; the global random state is untouched.
 
@@ -128,12 +132,14 @@ def sample_region_designs(
     """
     if num_designs < 1:
         raise InputDataError(f"Expected num_designs >= 1, but got {num_designs}.")
+    weights = separable_weights(objective, model.num_outputs).to(ref_point)
     scales = (0.0, beta**0.5, -(beta**0.5))
 
     def fronts(designs: Tensor) -> tuple[Tensor, ConfidenceRegion]:
-        region = confidence_region(*marginal_moments(model, designs), beta)
-        sd = (region.upper - region.mean) / max(beta**0.5, 1e-12)
-        masks = [front_mask(region.mean + scale * sd) for scale in scales]
+        mean, variance = marginal_moments(model, designs)
+        mean, variance = mean * weights, variance * weights.square()
+        region = confidence_region(mean, variance, beta)
+        masks = [front_mask(mean + scale * variance.sqrt()) for scale in scales]
         return torch.stack(masks).any(dim=0), region
 
     with torch.no_grad():

@@ -83,7 +83,7 @@ class SearchSpace:
         for column, values in {**self.discrete_dims, **self.cat_dims}.items():
             if column in self.fixed_features:
                 continue
-            allowed = torch.as_tensor(values).to(X)
+            allowed = torch.as_tensor(values, dtype=X.dtype, device=X.device)
             nearest = (X[..., column, None] - allowed).abs().argmin(dim=-1)
             X[..., column] = allowed[nearest]
         return X
@@ -106,7 +106,7 @@ class SearchSpace:
             1e-300
         )
         for column, values in separate.items():  # equal chance for each value
-            allowed = torch.as_tensor(values).to(X)
+            allowed = torch.as_tensor(values, dtype=X.dtype, device=X.device)
             index = (unit[:, column] * len(allowed)).long().clamp_max(len(allowed) - 1)
             X[:, column] = allowed[index]
         return self._feasible(self.project(X))
@@ -136,7 +136,9 @@ class SearchSpace:
         span = self.bounds[1] - self.bounds[0]
         children = children + step * span * noise * moved
         for column, values in self.cat_dims.items():
-            allowed = torch.as_tensor(values).to(parents)
+            allowed = torch.as_tensor(
+                values, dtype=parents.dtype, device=parents.device
+            )
             draw = torch.randint(len(allowed), (n,), generator=generator)
             redraw = torch.rand(n, generator=generator).to(parents) < max(step, 1 / d)
             children[:, column] = torch.where(redraw, allowed[draw], first[:, column])

@@ -14,13 +14,16 @@ from botorch_flexibo.policies.baselines import (
     qlognehvi_factory,
     qlognparego_factory,
 )
+from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 
 __all__ = [
     "AcquisitionPolicy",
     "CoupledPolicy",
     "DecoupledState",
     "FlexiBOFactory",
+    "HVKGFactory",
     "IntersectedFlexiBOFactory",
+    "LinearKGFactory",
     "LookaheadFactory",
     "Policy",
     "RandomPolicy",

@@ -72,9 +72,16 @@ def qlognparego_factory(model: ModelList, state: DecoupledState) -> AcquisitionF
 
 
 def _baseline(state: DecoupledState) -> Tensor:
-    """Completely measured designs, so that a half-measured one can still improve."""
+    """Designs whose outcomes count as known.
+
+    On a finite set completely measured ones only, so that a half-measured one can
+    still improve and is chosen again; on a continuous space all, because the next best
+    design is never exactly the same.
+    """
     complete = state.measured.all(dim=-1)
-    return state.X[complete] if complete.any() else state.X
+    if state.choices is None or not complete.any():
+        return state.X
+    return state.X[complete]
 
 
 class RandomPolicy(Policy):
@@ -169,6 +176,7 @@ class CoupledPolicy(Policy):
         max_candidates: int = 512,
         num_restarts: int = 4,
         raw_samples: int = 128,
+        maxiter: int = 50,
     ) -> None:
         r"""Coupled policy.
 
@@ -177,13 +185,16 @@ class CoupledPolicy(Policy):
             q: The number of designs per decision, chosen greedily.
             max_candidates: The number of designs of a finite set that are scored.
             num_restarts: Restarts of the optimiser on a continuous space.
-            raw_samples: Initial samples of the optimiser on a continuous space.
+            raw_samples: Initial samples of the optimiser on a continuous space; as many
+                are drawn around the best designs so far.
+            maxiter: Iterations of the optimiser on a continuous space.
         """
         self.acqf_factory = acqf_factory
         self.q = q
         self.max_candidates = max_candidates
         self.num_restarts = num_restarts
         self.raw_samples = raw_samples
+        self.maxiter = maxiter
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose designs and measure all their missing outcomes.
@@ -243,7 +254,11 @@ class CoupledPolicy(Policy):
             q=self.q,
             num_restarts=self.num_restarts,
             raw_samples=self.raw_samples,
-            options={"seed": state.seed},
+            options={
+                "seed": state.seed,
+                "maxiter": self.maxiter,
+                "sample_around_best": True,
+            },
             sequential=True,
         )
         # Where the optimum is known already, a random design takes its place.
