@@ -5,6 +5,8 @@ acquisition function, ``optimize_acqf_decoupled`` for choosing design and outcom
 ``run_decoupled_optimization`` for the closed loop.
 """
 
+# Registers the input constructors with BoTorch.
+import botorch_flexibo.acquisition.input_constructors  # noqa: F401
 from botorch_flexibo.acquisition import (
     DecoupledCostUtility,
     FlexiBO,
@@ -30,9 +32,6 @@ from botorch_flexibo.policies import (
     RandomPolicy,
     VariancePerCostPolicy,
 )
-
-# Registers the input constructors with BoTorch.
-import botorch_flexibo.acquisition.input_constructors  # isort: skip
 
 __version__ = "0.1.0"
 

@@ -3,7 +3,7 @@ r"""Where the best (design, mask) pair of an acquisition function is found."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -12,14 +12,17 @@ from botorch.acquisition.acquisition import (
     OneShotAcquisitionFunction,
 )
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
-from botorch.exceptions.errors import InputDataError, UnsupportedError
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InputDataError,
+)
 from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.optim.space import SearchSpace
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 # A mask whose best raw value is this much worse than the best is not refined.
 _HOPELESS = 0.2
@@ -38,8 +41,9 @@ class SearchOptions:
         X_start: A ``n x d``-dim tensor of further designs to start from.
         max_batch_size: The number of designs scored at once.
         max_rescored: On a finite set, how many of the best pairs of the first pick are
-            scored again for the later picks of a batch. Gains shrink when others are
-            pending, so the best later picks are among them. None scores all again.
+            scored again for the later picks of a batch, besides those at designs picked
+            already. Gains mostly shrink when others are pending, so that the best later
+            picks are nearly always among the best first ones. None scores all again.
         seed: Seed of the raw designs.
     """
 
@@ -94,15 +98,10 @@ class FiniteCandidates:
         options: SearchOptions,
     ) -> None:
         """Finite candidates, without the pairs that are taken."""
-        if isinstance(acq_function, OneShotAcquisitionFunction):
-            raise UnsupportedError(
-                "Expected a continuous or mixed space for a one-shot acquisition"
-                f" function, but got a finite set for {type(acq_function).__name__}."
-                " Leave out choices and X_revisit."
-            )
-        designs = [X for X in (space.choices, X_revisit) if X is not None]
+        designs = [] if space.choices is None else [space.sample(1, seed=0)]
+        designs += [] if X_revisit is None else [X_revisit]
         self._acqf = acq_function
-        self._X = _first_copies(torch.cat(designs))
+        self._X = unique_rows(torch.cat(designs))
         self._rows = RowIndex(self._X)
         self._masks = masks
         self._options = options
@@ -111,6 +110,7 @@ class FiniteCandidates:
         for X, mask in taken:
             self.exclude(X, mask)
         self._scores: Tensor | None = None
+        self._picked: list[int] = []
 
     def best(self, max_cost: float) -> Pick | None:
         """The best allowed pair that costs at most ``max_cost``, if there is one."""
@@ -122,6 +122,7 @@ class FiniteCandidates:
             return None
         scores = self._score(allowed)
         design, mask = _best_pair(scores, allowed, costs)
+        self._picked.append(design)
         return Pick(
             self._X[[design]],
             self._masks[[mask]],
@@ -144,11 +145,16 @@ class FiniteCandidates:
             rows = [everything] * len(self._masks)
         else:
             previous = self._scores.masked_fill(~allowed, -torch.inf)
+            previous[self._picked] = torch.inf  # a set-up may have made them cheap
             rows = previous.topk(limit, dim=0).indices.unbind(dim=-1)
         size = self._options.max_batch_size
-        scores = self._X.new_full(self._allowed.shape, -torch.inf)
-        for k, (mask, row) in enumerate(zip(self._masks, rows, strict=True)):
-            scores[row, k] = _values(self._acqf, self._X[row], mask, size)
+        values = [
+            _values(self._acqf, self._X[row], mask, size)
+            for mask, row in zip(self._masks, rows, strict=True)
+        ]
+        scores = values[0].new_full(self._allowed.shape, -torch.inf)
+        for k, (value, row) in enumerate(zip(values, rows, strict=True)):
+            scores[row, k] = value
         if self._scores is None:
             self._scores = scores
         return scores
@@ -168,73 +174,104 @@ class ContinuousCandidates:
         options: SearchOptions,
     ) -> None:
         """Continuous candidates and designs to revisit."""
+        self._one_shot = isinstance(acq_function, OneShotAcquisitionFunction)
         self._acqf = acq_function
         self._space = space
         self._masks = masks
         self._options = options
         self._taken = list(taken)
         self._num_picks = 0
-        self._revisit: FiniteCandidates | None = None
-        if X_revisit is not None and len(X_revisit) > 0:
-            self._revisit = FiniteCandidates(
-                acq_function,
-                space,
-                masks,
-                X_revisit=X_revisit,
-                taken=taken,
-                options=options,
-            )
+        nothing = space.bounds[:0]
+        self._revisit = nothing if X_revisit is None else X_revisit
 
     def best(self, max_cost: float) -> Pick | None:
         """The best pair that costs at most ``max_cost``, if there is one."""
         seed = self._options.seed + self._num_picks
         self._num_picks += 1
-        picks = [] if self._revisit is None else [self._revisit.best(max_cost)]
         with manual_seed(seed):  # optimisers may draw from the global generator
-            if isinstance(self._acqf, OneShotAcquisitionFunction):
-                picks += [self._optimize(mask, None, 1.0) for mask in self._masks]
+            if self._one_shot:
+                picks = [self._optimize(mask, None, 1.0) for mask in self._masks]
             else:
-                picks += self._refined(seed)
-        affordable = [
+                picks = self._revisited(max_cost) + self._refined(seed, max_cost)
+        allowed = [
             pick
             for pick in picks
-            if pick is not None
-            and (pick.cost is None or float(pick.cost) <= max_cost)
-            and not self._is_taken(pick)
+            if (pick.cost is None or float(pick.cost) <= max_cost)
+            and not self._is_taken(pick.X, pick.mask).any()
         ]
-        return max(affordable, key=lambda pick: float(pick.value), default=None)
+        return max(
+            allowed,
+            key=lambda pick: (float(pick.value), -float(pick.cost or 0.0)),
+            default=None,
+        )
 
     def exclude(self, X: Tensor, mask: Tensor) -> None:
         """Forbid all masks that contain an outcome of ``X`` in ``mask``."""
         self._taken.append((X, mask))
-        if self._revisit is not None:
-            self._revisit.exclude(X, mask)
+        if not self._one_shot:  # its other outcomes may be worth measuring too
+            self._revisit = torch.cat([self._revisit, X])
 
-    def _is_taken(self, pick: Pick) -> bool:
-        return any(
-            bool(((X == pick.X).all(dim=-1) & (mask & pick.mask).any(dim=-1)).any())
-            for X, mask in self._taken
+    def _revisited(self, max_cost: float) -> list[Pick]:
+        if len(self._revisit) == 0:
+            return []
+        candidates = FiniteCandidates(
+            self._acqf,
+            replace(self._space, choices=None),
+            self._masks,
+            X_revisit=self._revisit,
+            taken=self._taken,
+            options=self._options,
         )
+        pick = candidates.best(max_cost)
+        return [] if pick is None else [pick]
 
-    def _refined(self, seed: int) -> list[Pick]:
+    def _is_taken(self, X: Tensor, mask: Tensor) -> Tensor:
+        """Which rows of ``X`` have an outcome of ``mask`` measured or pending."""
+        taken = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+        for X_taken, X_mask in self._taken:
+            known = X_taken[(X_mask & mask).any(dim=-1)]
+            if len(known) > 0:
+                taken |= RowIndex(known).find(X) >= 0
+        return taken
+
+    def _refined(self, seed: int, max_cost: float) -> list[Pick]:
         """The best raw designs of each mask, refined where that may pay."""
-        raw = self._space.sample(self._options.raw_samples, seed=seed)
-        if self._options.X_start is not None:
-            raw = torch.cat([raw, self._space.project(self._options.X_start)])
+        raw = self._raw_designs(seed)
+        costs = _predicted_costs(self._acqf, raw, self._masks)
         size = self._options.max_batch_size
-        values = torch.stack(
-            [_values(self._acqf, raw, mask, size) for mask in self._masks]
-        )
-        best = values.max(dim=-1).values
+        columns = []
+        for k, mask in enumerate(self._masks):
+            forbidden = self._is_taken(raw, mask)
+            if costs is not None:
+                forbidden |= costs[:, k] > max_cost
+            value = _values(self._acqf, raw, mask, size)
+            columns.append(value.masked_fill(forbidden, -torch.inf))
+        best = torch.stack(columns).max()
         picks = []
-        for mask, value, top in zip(self._masks, values, best, strict=True):
-            row = int(value.argmax())
-            picks.append(self._pick(raw[[row]], mask, top))
-            if top < _HOPELESS * best.max() or top < _NEGLIGIBLE:
+        for mask, value in zip(self._masks, columns, strict=True):
+            top = value.max()
+            if top == -torch.inf:
+                continue
+            picks.append(self._pick(raw[[int(value.argmax())]], mask, top))
+            if top < _HOPELESS * best or top < _NEGLIGIBLE:
                 continue
             starts = _spread(raw, value, self._space.bounds, self._options.num_restarts)
             picks.append(self._optimize(mask, starts.unsqueeze(-2), float(top)))
         return picks
+
+    def _raw_designs(self, seed: int) -> Tensor:
+        space = self._space
+        raw = space.sample(self._options.raw_samples, seed=seed)
+        if self._options.X_start is not None:
+            starts = space.feasible(space.project(self._options.X_start))
+            raw = torch.cat([raw, starts])
+        if len(raw) == 0:
+            raise CandidateGenerationError(
+                "Expected designs that meet the constraints, but none of"
+                f" {self._options.raw_samples} samples does. Pass some as"
+                " SearchOptions(X_start=...)."
+            )
+        return unique_rows(raw)
 
     def _optimize(self, mask: Tensor, starts: Tensor | None, scale: float) -> Pick:
         space, options = self._space, self._options
@@ -265,6 +302,8 @@ class ContinuousCandidates:
                 inequality_constraints=list(space.inequality_constraints) or None,
                 fixed_features=dict(space.fixed_features) or None,
                 batch_initial_conditions=starts,
+                # Kinks stop a line search: its best design counts, without a warning.
+                retry_on_optimization_warning=starts is None,
             )
         return self._pick(X.detach(), mask, value.detach().reshape(()) * scale)
 
@@ -288,7 +327,7 @@ class _Scaled(AcquisitionFunction):
 
 def _spread(X: Tensor, values: Tensor, bounds: Tensor, n: int) -> Tensor:
     """The best designs that are not too close to a better one, ``k x d``."""
-    order = values.argsort(descending=True)[: 16 * n]
+    order = values.argsort(descending=True)[: min(16 * n, int(values.isfinite().sum()))]
     unit = (X[order] - bounds[0]) / (bounds[1] - bounds[0])
     near = torch.cdist(unit, unit) < 0.05 * unit.shape[-1] ** 0.5
     chosen: list[int] = []
@@ -337,9 +376,3 @@ def _best_pair(
         tied &= costs == costs[tied].min()
     design, mask = tied.nonzero()[0].tolist()
     return design, mask
-
-
-def _first_copies(X: Tensor) -> Tensor:
-    """The rows of ``X`` without repetitions, in their order."""
-    first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
-    return X if bool(first.all()) else X[first]

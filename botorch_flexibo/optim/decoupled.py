@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from botorch.acquisition.acquisition import OneShotAcquisitionFunction
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.exceptions.errors import (
     BotorchTensorDimensionError,
     CandidateGenerationError,
     InputDataError,
+    UnsupportedError,
 )
 from botorch.logging import shape_to_str
 from torch import Tensor
@@ -108,10 +110,11 @@ def optimize_acqf_decoupled(
         >>> request.evaluation_mask.sum(dim=-1).tolist()
         [1, 1]
     """
-    space = _space(bounds, choices)
+    space = _space(bounds, choices).enumerated()
     if q < 1:
         raise InputDataError(f"Expected q to be at least 1, but got {q}.")
     _check_options(acq_function, max_cost, batch_cost)
+    _check_one_shot(acq_function, space, X_revisit)
     masks = _check_masks(
         evaluation_masks, acq_function.num_outputs, space.bounds.device
     )
@@ -121,6 +124,11 @@ def optimize_acqf_decoupled(
     picks: list[Pick] = []
     spent = 0.0
     with _restored(acq_function):
+        _condition_costs(
+            acq_function,
+            acq_function.X_pending,
+            acq_function.X_pending_evaluation_mask,
+        )
         candidates = kind(
             acq_function,
             space,
@@ -210,6 +218,21 @@ def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
     return masks.to(device)
 
 
+def _check_one_shot(
+    acq_function: DecoupledAcquisitionFunction,
+    space: SearchSpace,
+    X_revisit: Tensor | None,
+) -> None:
+    if not isinstance(acq_function, OneShotAcquisitionFunction):
+        return
+    if space.choices is not None or space.is_mixed or X_revisit is not None:
+        raise UnsupportedError(
+            "Expected a continuous space for a one-shot acquisition function, but got"
+            " choices, separate values or designs to revisit for"
+            f" {type(acq_function).__name__}. Leave them out."
+        )
+
+
 def _check_options(
     acq_function: DecoupledAcquisitionFunction, max_cost: float, batch_cost: float
 ) -> None:
@@ -241,8 +264,21 @@ def _add_pending(
     utility = getattr(acq_function, "cost_aware_utility", None)
     if isinstance(utility, DecoupledCostUtility):
         utility.decision_cost = 0.0  # paid with the first pick
-        if isinstance(utility.cost_model, CostModel):
-            utility.cost_model = utility.cost_model.with_pending(X, mask)
+    _condition_costs(acq_function, X, mask)
+
+
+def _condition_costs(
+    acq_function: DecoupledAcquisitionFunction, X: Tensor | None, mask: Tensor | None
+) -> None:
+    """Take what pending points share with later ones as paid."""
+    utility = getattr(acq_function, "cost_aware_utility", None)
+    if X is None or not isinstance(utility, DecoupledCostUtility):
+        return
+    if isinstance(utility.cost_model, CostModel):
+        if mask is None:
+            shape = len(X), acq_function.num_outputs
+            mask = torch.ones(shape, dtype=torch.bool, device=X.device)
+        utility.cost_model = utility.cost_model.with_pending(X, mask)
 
 
 @contextmanager

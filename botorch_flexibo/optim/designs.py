@@ -15,18 +15,19 @@ from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
-    confidence_region,
     undominated,
 )
 from botorch_flexibo.utils.posterior import marginal_moments
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 _NUM_SAMPLES = 1024
 _NUM_GENERATIONS = 8
-# Region designs: Sobol designs, then children per generation.
+# Region designs: Sobol designs, then children per generation, with shrinking steps.
 _NUM_POOL = 512
 _NUM_CHILDREN = 256
-_NUM_REGION_GENERATIONS = 4
+_REGION_STEPS = (0.2, 0.1, 0.05, 0.025)
+# Shares of the fronts of means, upper and lower corners among the region designs.
+_FRONT_SHARES = (1 / 3, 1 / 6, 1 / 6)
 
 
 def identified_front(
@@ -111,8 +112,8 @@ def sample_region_designs(
     designs, a population is evolved towards three fronts: of the posterior means, of
     the upper and of the lower corners of the confidence boxes. What another design
     certainly dominates, or what cannot exceed the reference point, is dropped. Up to
-    two thirds of the result are designs of the three fronts, the rest is drawn from
-    those whose boxes reach the region, in the order of a low-discrepancy sequence.
+    two thirds of the result are designs of the three fronts, far from each other in
+    outcome space; the rest is drawn at random from those whose boxes reach the region.
 
     Args:
         model: A model with ``m`` outputs, maximised, whose posteriors have moments.
@@ -133,53 +134,85 @@ def sample_region_designs(
     if num_designs < 1:
         raise InputDataError(f"Expected num_designs >= 1, but got {num_designs}.")
     weights = separable_weights(objective, model.num_outputs).to(ref_point)
-    scales = (0.0, beta**0.5, -(beta**0.5))
-
-    def fronts(designs: Tensor) -> tuple[Tensor, ConfidenceRegion]:
-        mean, variance = marginal_moments(model, designs)
-        mean, variance = mean * weights, variance * weights.square()
-        region = confidence_region(mean, variance, beta)
-        masks = [front_mask(mean + scale * variance.sqrt()) for scale in scales]
-        return torch.stack(masks).any(dim=0), region
-
     with torch.no_grad():
-        pool = space.sample(_NUM_POOL, seed=seed)
+        start = space.sample(_NUM_POOL, seed=seed)
         if X is not None:
-            pool = torch.cat([space.project(X), pool])
-        pool = _unique(pool)
+            start = torch.cat([space.project(X), start])
+        pool = _Pool(model, weights, unique_rows(start))
         if space.choices is None:
-            steps = [0.2 / 2**k for k in range(_NUM_REGION_GENERATIONS)]
-            for k, step in enumerate(steps):
-                parents = pool[fronts(pool)[0]]
+            for k, step in enumerate(_REGION_STEPS):
+                parents = pool.X[pool.on_fronts(beta)]
                 children = space.mutate(parents, _NUM_CHILDREN, step, seed=seed + k)
-                pool = _unique(torch.cat([pool, children]))
-        on_front, region = fronts(pool)
-        return pool[_select(region, on_front, ref_point, num_designs, seed)]
+                pool.add(children)
+        return pool.X[_select(pool, beta, ref_point, num_designs, seed)]
+
+
+class _Pool:
+    """Designs with their posterior moments in objective space."""
+
+    def __init__(self, model: Model, weights: Tensor, X: Tensor) -> None:
+        self._model = model
+        self._weights = weights
+        self.X = X
+        self.mean, self.variance = self._moments(X)
+
+    def add(self, X: Tensor) -> None:
+        """Add those designs that are new."""
+        X = unique_rows(X)
+        X = X[RowIndex(self.X).find(X) < 0]
+        if len(X) == 0:
+            return
+        mean, variance = self._moments(X)
+        self.X = torch.cat([self.X, X])
+        self.mean = torch.cat([self.mean, mean])
+        self.variance = torch.cat([self.variance, variance])
+
+    def corners(self, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, upper and lower corners."""
+        half_width = beta**0.5 * self.variance.sqrt()
+        return self.mean, self.mean + half_width, self.mean - half_width
+
+    def on_fronts(self, beta: float) -> Tensor:
+        """Which designs are on the front of means, upper or lower corners."""
+        masks = [front_mask(corner) for corner in self.corners(beta)]
+        return torch.stack(masks).any(dim=0)
+
+    def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = marginal_moments(self._model, X)
+        return mean * self._weights, variance * self._weights.square()
 
 
 def _select(
-    region: ConfidenceRegion,
-    on_front: Tensor,
-    ref_point: Tensor,
-    num_designs: int,
-    seed: int,
+    pool: _Pool, beta: float, ref_point: Tensor, num_designs: int, seed: int
 ) -> Tensor:
-    """Indices of the designs to keep."""
-    generator = torch.Generator().manual_seed(seed)
+    """Indices of the designs to keep: well spread on the fronts, then others."""
+    region = ConfidenceRegion(*(pool.corners(beta)[k] for k in (0, 2, 1)))
     useful = undominated(region.lower, region.upper)
     useful &= (region.upper > ref_point).all(dim=-1)
-    front = (on_front & useful).nonzero().squeeze(-1)
-    rest = (~on_front & useful).nonzero().squeeze(-1)
-    if len(front) + len(rest) == 0:  # nothing reaches the reference point: the nearest
+    if not useful.any():  # nothing reaches the reference point: the nearest
         excess = (region.upper - ref_point).amin(dim=-1)
         return excess.topk(min(num_designs, len(excess))).indices
-    num_front = max(num_designs - len(rest), -(-2 * num_designs // 3))
-    front = front[torch.randperm(len(front), generator=generator)[:num_front]]
-    num_rest = num_designs - len(front)
-    rest = rest[torch.randperm(len(rest), generator=generator)[:num_rest]]
-    return torch.cat([front, rest])
+    chosen = torch.zeros_like(useful)
+    for corner, share in zip(pool.corners(beta), _FRONT_SHARES, strict=True):
+        front = (front_mask(corner) & useful & ~chosen).nonzero().squeeze(-1)
+        count = max(1, round(share * num_designs))
+        chosen[front[_spread(corner[front], count)]] = True
+    rest = (useful & ~chosen).nonzero().squeeze(-1)
+    generator = torch.Generator().manual_seed(seed)
+    rest = rest[torch.randperm(len(rest), generator=generator).to(rest.device)]
+    return torch.cat([chosen.nonzero().squeeze(-1), rest])[:num_designs]
 
 
-def _unique(X: Tensor) -> Tensor:
-    """Rows without repetitions, in their order."""
-    return X[RowIndex(X).find(X) == torch.arange(len(X), device=X.device)]
+def _spread(Y: Tensor, n: int) -> Tensor:
+    """Indices of ``n`` points far from each other: farthest-point sampling."""
+    if len(Y) <= n:
+        return torch.arange(len(Y), device=Y.device)
+    span = Y.amax(dim=0) - Y.amin(dim=0)
+    unit = (Y - Y.amin(dim=0)) / torch.where(span > 0, span, 1.0)
+    chosen = [int(unit[:, 0].argmax()), int(unit[:, 0].argmin())][:n]
+    distance = torch.cdist(unit, unit[chosen]).amin(dim=-1)
+    while len(chosen) < n:
+        chosen.append(int(distance.argmax()))
+        step = torch.linalg.vector_norm(unit - unit[chosen[-1]], dim=-1)
+        distance = torch.minimum(distance, step)
+    return torch.tensor(chosen, device=Y.device)

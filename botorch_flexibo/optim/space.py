@@ -2,14 +2,22 @@ r"""Search spaces: bounds, finite sets, fixed, discrete and categorical columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.logging import shape_to_str
-from botorch.utils.sampling import draw_sobol_samples
+from botorch.utils.sampling import draw_sobol_samples, get_polytope_samples
 from torch import Tensor
+
+from botorch_flexibo.utils.rows import unique_rows
+
+# Spaces of separate values with at most so many designs are enumerated.
+_MAX_ENUMERATED = 10_000
+# With linear constraints so many times more Sobol designs are drawn.
+_OVERSAMPLING = 16
 
 LinearConstraint = tuple[Tensor, Tensor, float]
 
@@ -60,6 +68,10 @@ class SearchSpace:
             raise InputDataError(
                 f"Expected columns within 0..{d - 1}, but got {sorted(columns)}."
             )
+        separate = {**self.discrete_dims, **self.cat_dims}
+        fixed = {column: [value] for column, value in self.fixed_features.items()}
+        for column, values in (separate | fixed).items():
+            _check_values(column, values, bounds)
         if self.choices is not None:
             _check_choices(self.choices, bounds)
 
@@ -80,13 +92,38 @@ class SearchSpace:
         X = X.clone()
         for column, value in self.fixed_features.items():
             X[..., column] = value
-        for column, values in {**self.discrete_dims, **self.cat_dims}.items():
+        for column, allowed in self._separate_values().items():
             if column in self.fixed_features:
                 continue
-            allowed = torch.as_tensor(values, dtype=X.dtype, device=X.device)
             nearest = (X[..., column, None] - allowed).abs().argmin(dim=-1)
-            X[..., column] = allowed[nearest]
+            X[..., column] = allowed[nearest].to(X)
         return X
+
+    def enumerated(self) -> SearchSpace:
+        """This space with its designs as choices if they are few, or as it is."""
+        columns = self._separate_values()
+        for column, value in self.fixed_features.items():
+            columns[column] = self.bounds.new_tensor([value])
+        d = self.bounds.shape[-1]
+        count = math.prod(len(values) for values in columns.values())
+        if self.choices is not None or len(columns) < d or count > _MAX_ENUMERATED:
+            return self
+        grid = torch.cartesian_prod(*(columns[j] for j in range(d))).reshape(-1, d)
+        return replace(self, choices=self.feasible(grid))
+
+    def feasible(self, X: Tensor) -> Tensor:
+        r"""Those designs that meet the linear constraints.
+
+        Args:
+            X: A ``n x d``-dim tensor of designs.
+
+        Returns:
+            A ``k x d``-dim tensor of designs.
+        """
+        keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
+        for indices, coefficients, rhs in self.inequality_constraints:
+            keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
+        return X[keep]
 
     def sample(self, n: int, seed: int) -> Tensor:
         r"""Scrambled Sobol designs, or the choices of a finite space.
@@ -99,17 +136,28 @@ class SearchSpace:
             A ``k x d``-dim tensor of designs, those that violate a constraint left out.
         """
         if self.choices is not None:
-            return self.choices
-        X = draw_sobol_samples(self.bounds, n=n, q=1, seed=seed).squeeze(-2)
-        separate = {**self.discrete_dims, **self.cat_dims}
-        unit = (X - self.bounds[0]) / (self.bounds[1] - self.bounds[0]).clamp_min(
-            1e-300
-        )
-        for column, values in separate.items():  # equal chance for each value
-            allowed = torch.as_tensor(values, dtype=X.dtype, device=X.device)
+            return (
+                unique_rows(self.project(self.choices))
+                if self.fixed_features
+                else (self.choices)
+            )
+        factor = _OVERSAMPLING if self.inequality_constraints else 1
+        X = draw_sobol_samples(self.bounds, n=factor * n, q=1, seed=seed).squeeze(-2)
+        span = self.bounds[1] - self.bounds[0]
+        unit = (X - self.bounds[0]) / torch.where(span > 0, span, 1.0)
+        for column, allowed in self._separate_values().items():  # equal chances
             index = (unit[:, column] * len(allowed)).long().clamp_max(len(allowed) - 1)
             X[:, column] = allowed[index]
-        return self._feasible(self.project(X))
+        X = self.feasible(self.project(X))[:n]
+        if len(X) < n and self.inequality_constraints and not self.is_mixed:
+            more = get_polytope_samples(
+                n - len(X),
+                self.bounds,
+                inequality_constraints=list(self.inequality_constraints),
+                seed=seed,
+            )
+            X = torch.cat([X, self.feasible(self.project(more))])
+        return X
 
     def mutate(self, parents: Tensor, n: int, step: float, seed: int) -> Tensor:
         r"""Children of random parents: crossover and Gaussian steps.
@@ -135,21 +183,31 @@ class SearchSpace:
         moved = torch.rand(n, d, generator=generator).to(parents) < max(0.5, 1 / d)
         span = self.bounds[1] - self.bounds[0]
         children = children + step * span * noise * moved
-        for column, values in self.cat_dims.items():
-            allowed = torch.as_tensor(
-                values, dtype=parents.dtype, device=parents.device
-            )
+        for column in self.cat_dims:
+            allowed = self._separate_values()[column].to(parents)
             draw = torch.randint(len(allowed), (n,), generator=generator)
             redraw = torch.rand(n, generator=generator).to(parents) < max(step, 1 / d)
             children[:, column] = torch.where(redraw, allowed[draw], first[:, column])
         children = children.clamp(self.bounds[0], self.bounds[1])
-        return self._feasible(self.project(children))
+        return self.feasible(self.project(children))
 
-    def _feasible(self, X: Tensor) -> Tensor:
-        keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
-        for indices, coefficients, rhs in self.inequality_constraints:
-            keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
-        return X[keep]
+    def _separate_values(self) -> dict[int, Tensor]:
+        return {
+            column: torch.as_tensor(
+                values, dtype=self.bounds.dtype, device=self.bounds.device
+            )
+            for column, values in {**self.discrete_dims, **self.cat_dims}.items()
+        }
+
+
+def _check_values(column: int, values: Sequence[float], bounds: Tensor) -> None:
+    allowed = torch.as_tensor(values, dtype=bounds.dtype, device=bounds.device)
+    inside = (allowed >= bounds[0, column]) & (allowed <= bounds[1, column])
+    if len(allowed) == 0 or not inside.all():
+        raise InputDataError(
+            f"Expected values of column {column} within its bounds"
+            f" {bounds[:, column].tolist()}, but got {allowed.tolist()}."
+        )
 
 
 def _check_choices(choices: Tensor, bounds: Tensor) -> None:

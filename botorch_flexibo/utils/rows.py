@@ -87,3 +87,16 @@ class RowIndex:
         same_key = self._keys[1:] == self._keys[:-1]
         same_row = (ordered[1:] == ordered[:-1]).all(dim=-1)
         return bool((~same_key | same_row).all())
+
+
+def unique_rows(X: Tensor) -> Tensor:
+    r"""Rows without repetitions, in their order.
+
+    Args:
+        X: A ``n x d``-dim tensor.
+
+    Returns:
+        A ``k x d``-dim tensor: the first copy of each row.
+    """
+    first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
+    return X if bool(first.all()) else X[first]

@@ -3,13 +3,16 @@ r"""BoTorch's cost models and utilities in the place of this package's own."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from botorch.acquisition.cost_aware import InverseCostWeightedUtility
+from botorch.acquisition.multi_objective import qHypervolumeKnowledgeGradient
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import Model, ModelList
+from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from botorch_flexibo import (
@@ -20,10 +23,13 @@ from botorch_flexibo import (
     FlexiBOFactory,
     InitialDesign,
     fit_decoupled_model,
+    optimize_acqf_decoupled,
     run_decoupled_optimization,
 )
+from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
+from botorch_flexibo.utils.fronts import hypervolume
 
 
 class LowReference(DecoupledBraninCurrin):
@@ -176,3 +182,128 @@ def steep_costs() -> GenericDeterministicModel:
     return GenericDeterministicModel(
         lambda X: (8 * X[..., :1]).exp().expand(*X.shape[:-1], 2), num_outputs=2
     )
+
+
+# Hypervolume knowledge gradient, a one-shot acquisition function ----------------------
+
+FEW = SearchOptions(raw_samples=16, num_restarts=1, maxiter=8)
+# BoTorch 0.18.1: fantasize() with a mask conditions on X without a sample dimension.
+fantasies = pytest.mark.filterwarnings(
+    "ignore:Non-strict enforcement of botorch tensor conventions"
+)
+
+
+def knowledge_gradient(
+    model: ModelList,
+    ref_point: Tensor,
+    cost_model: Model,
+    *,
+    current_value: float | None = None,
+    X: Tensor | None = None,
+    **kwargs: Any,
+) -> qHypervolumeKnowledgeGradient:
+    with manual_seed(0):  # it draws the seeds of its samplers
+        value = torch.tensor(0.0 if current_value is None else current_value).double()
+        if X is not None:
+            value = hypervolume(model.posterior(X).mean.detach(), ref_point)
+        return qHypervolumeKnowledgeGradient(
+            model,
+            ref_point,
+            num_fantasies=2,
+            num_pareto=2,
+            current_value=value,
+            cost_aware_utility=DecoupledCostUtility(cost_model, **kwargs),
+        )
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[ModelList, Tensor]:
+    X = PROBLEM.discretize(8, seed=0)
+    return fit_decoupled_model(X, PROBLEM(X), bounds=PROBLEM.bounds), X
+
+
+@fantasies
+def test_hvkg_is_optimised_over_designs_and_masks(
+    fitted: tuple[ModelList, Tensor],
+) -> None:
+    model, X = fitted
+    acqf = knowledge_gradient(model, PROBLEM.ref_point, fixed_costs(10.0, 1.0), X=X)
+    state = torch.get_rng_state()
+    request, again = (
+        optimize_acqf_decoupled(acqf, PROBLEM.bounds, q=q, options=FEW) for q in (2, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert request.X.shape == (2, 2)  # the fantasies' designs are left out
+    assert (request.X >= PROBLEM.bounds[0]).all()
+    assert (request.X <= PROBLEM.bounds[1]).all()
+    assert not request.X.requires_grad
+    costs = torch.tensor([10.0, 1.0], dtype=torch.float64)
+    assert request.cost is not None
+    assert request.acq_value is not None
+    assert torch.equal(request.cost, request.evaluation_mask.double() @ costs)
+    assert request.acq_value.isfinite().all()
+    for one, other in zip(request, again, strict=True):
+        assert torch.equal(one[:1], other)
+    assert acqf.X_pending is None
+    assert acqf.X_evaluation_mask is None
+
+
+@fantasies
+def test_hvkg_pays_for_a_decision_once(fitted: tuple[ModelList, Tensor]) -> None:
+    model, _ = fitted
+    acqf = knowledge_gradient(
+        model, PROBLEM.ref_point, fixed_costs(10.0, 1.0), decision_cost=1e6
+    )
+    request = optimize_acqf_decoupled(acqf, PROBLEM.bounds, q=2, options=FEW)
+    assert request.cost is not None
+    assert request.acq_value is not None
+    assert request.cost.max() <= 10.0
+    # Without a current value both are of the same size, but for what they cost.
+    assert request.acq_value[1] > 1e4 * request.acq_value[0] > 0
+
+
+@fantasies
+@pytest.mark.parametrize("dear", [0, 1])
+@pytest.mark.parametrize("current_value", [0.0, 1e9], ids=["gains", "losses"])
+def test_of_two_twins_hvkg_never_prefers_the_dearer(
+    current_value: float, dear: int
+) -> None:
+    X = PROBLEM.discretize(8, seed=0)
+    y = PROBLEM(X)[:, :1]
+    model = fit_decoupled_model(X, torch.cat([y, y], dim=-1), bounds=PROBLEM.bounds)
+    costs = [1.0, 1.0]
+    costs[dear] = 50.0
+    acqf = knowledge_gradient(
+        model,
+        y.amin(dim=0).expand(2) - 1,
+        fixed_costs(*costs),
+        current_value=current_value,
+    )
+    request = optimize_acqf_decoupled(acqf, PROBLEM.bounds, options=FEW)
+    assert request.acq_value is not None
+    assert (request.acq_value > 0).item() is (current_value == 0)
+    assert not request.evaluation_mask[0, dear]
+
+
+@fantasies
+def test_hvkg_runs_in_the_loop_on_a_continuous_space() -> None:
+    def factory(
+        model: ModelList, state: DecoupledState
+    ) -> qHypervolumeKnowledgeGradient:
+        return knowledge_gradient(model, state.ref_point, state.cost_model, X=state.X)
+
+    history = run_decoupled_optimization(
+        PROBLEM,
+        AcquisitionPolicy(factory, options=FEW),
+        budget=1e6,
+        initial_design=InitialDesign(6),
+        cost_model=fixed_costs(10.0, 1.0),
+        callbacks=[stop_after(2)],
+    )
+    requests = [record for record in history.records if record.decision > 0]
+    assert len(requests) == 2
+    assert all(sum(record.measured) == 1 for record in requests)
+    assert (history.X >= 0).all()
+    assert (history.X <= 1).all()
+    pairs = [(r.design, r.measured) for r in requests]
+    assert len(set(pairs)) == 2

@@ -1,10 +1,11 @@
-r"""The exhaustive search over designs and masks against loops."""
+r"""The search over designs and masks against loops and closed forms."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from botorch_flexibo.acquisition import DecoupledCostUtility, FlexiBO
-from botorch_flexibo.optim import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
+from botorch_flexibo.models.cost import SetupCostModel
+from botorch_flexibo.optim import (
+    EvaluationRequest,
+    SearchOptions,
+    SearchSpace,
+    optimize_acqf_decoupled,
+)
 
 PROPERTY = settings(deadline=None, max_examples=150)
 DEVICES = ["cpu"]
@@ -390,14 +398,15 @@ def test_fewer_than_q_are_returned_when_fewer_pairs_are_left():
 def test_no_pair_left_is_an_error():
     with pytest.raises(
         CandidateGenerationError,
-        match=r"but all 18 pairs of designs and masks are measured, pending or dearer",
+        match=r"^Expected at least one pair to choose from, but all pairs of designs"
+        r" and masks are measured, pending or dearer than max_cost\.$",
     ):
         optimize_acqf_decoupled(
             flexibo(CHOICES), BOUNDS, choices=CHOICES, X_avoid=CHOICES
         )
     acqf = flexibo(CHOICES)
     acqf.set_X_pending(CHOICES)
-    with pytest.raises(CandidateGenerationError, match=r"all 18 pairs"):
+    with pytest.raises(CandidateGenerationError, match=r"all pairs"):
         optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES)
 
 
@@ -409,7 +418,7 @@ def test_choices_do_not_depend_on_the_batch_size(batch_size):
         acqf,
         torch.tensor([[0.0], [8.0]]),
         choices=torch.arange(9.0).unsqueeze(-1),
-        max_batch_size=batch_size,
+        options=SearchOptions(max_batch_size=batch_size),
     )
     assert request.acq_value.item() == table.max().item()
     assert acqf.calls == 2 * math.ceil(9 / batch_size)
@@ -565,6 +574,388 @@ def test_the_acquisition_function_is_left_as_found_after_an_error(
     assert_as_found(acqf, before)
 
 
+# Continuous spaces -----------------------------------------------------------------
+
+
+def tensor(*values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+QUICK = SearchOptions(raw_samples=64, num_restarts=2)
+CENTRES = tensor([0.7, 0.6], [0.2, 0.3])
+
+
+class Hills(DecoupledAcquisitionFunction):
+    """A round hill per outcome, with holes at its pending measurements."""
+
+    fail_at = 0
+
+    def __init__(
+        self,
+        heights: tuple[float, float] = (1.0, 1.0),
+        *,
+        costs: Any = None,
+        centres: Tensor = CENTRES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(gp_list())
+        self.heights, self.centres = tensor(*heights), centres
+        self.cost_aware_utility = None
+        if costs is not None:
+            if isinstance(costs, tuple):
+                costs = FixedCostModel(tensor(*costs))
+            self.cost_aware_utility = DecoupledCostUtility(costs, **kwargs)
+
+    def forward(self, X: Tensor) -> Tensor:
+        self.fail_at -= 1
+        if self.fail_at == 0:
+            raise RuntimeError("the model went away")
+        gains = self.gains(X.squeeze(-2))
+        mask = self.X_evaluation_mask
+        gains = gains.sum(dim=-1) if mask is None else (gains * mask[0]).sum(dim=-1)
+        if self.cost_aware_utility is None:
+            return gains
+        return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
+
+    def gains(self, X: Tensor) -> Tensor:
+        """Value of each outcome alone: ``n x 2``."""
+        distance = (X.unsqueeze(-2) - self.centres).square().sum(dim=-1)
+        gains = self.heights * (-distance / (2 * 0.4**2)).exp()
+        if self.X_pending is not None:
+            near = (X.unsqueeze(-2) - self.X_pending).square().sum(dim=-1)
+            hole = (1 - (-near / (2 * 0.1**2)).exp()).unsqueeze(-1)
+            mask = self.X_pending_evaluation_mask
+            if mask is not None:
+                hole = torch.where(mask, hole, 1.0)
+            gains = gains * hole.prod(dim=-2)
+        return gains
+
+
+def pairs_of(request: EvaluationRequest) -> list[tuple[tuple[float, ...], int]]:
+    rows = request.evaluation_mask.nonzero().tolist()
+    return [(tuple(request.X[k].tolist()), i) for k, i in rows]
+
+
+def best_on_a_grid(acqf: Hills, n: int = 142) -> float:
+    axis = torch.linspace(0, 1, n, dtype=torch.float64)
+    X = torch.cartesian_prod(axis, axis)
+    values = []
+    for mask in SINGLES:
+        acqf.X_evaluation_mask = mask[None]
+        values.append(acqf(X.unsqueeze(-2)).max().item())
+    acqf.X_evaluation_mask = None
+    return max(values)
+
+
+def test_each_pick_of_a_batch_is_as_good_as_a_dense_grid_given_those_before():
+    acqf = Hills((1.6, 1.0), costs=(3.0, 2.0))
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=4)
+    assert len(set(pairs_of(request))) == 4
+    assert request.evaluation_mask.any(dim=0).all()  # both outcomes
+    for k in range(4):
+        given = None if k == 0 else (request.X[:k], request.evaluation_mask[:k])
+        acqf.set_X_pending(*(given or (None,)))
+        assert request.acq_value[k].item() >= 0.99 * best_on_a_grid(acqf)
+        acqf.X_evaluation_mask = request.evaluation_mask[k : k + 1]
+        assert request.acq_value[k].item() == pytest.approx(
+            acqf(request.X[k : k + 1].unsqueeze(0)).item()
+        )
+        acqf.X_evaluation_mask = None
+
+
+def test_a_lookahead_batch_on_a_continuous_space_has_falling_values():
+    acqf = qFlexiBOLookahead(
+        gp_list(), tensor(-2.0, -2.0), rand(20, 2, seed=4), quadrature_nodes=1
+    )
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=4, options=QUICK)
+    assert len(set(pairs_of(request))) == 4
+    assert (request.acq_value > 0).all()
+    assert (request.acq_value.diff() <= 1e-9).all()
+    assert (request.X >= 0).all()
+    assert (request.X <= 1).all()
+
+
+def test_pending_points_of_the_acquisition_function_are_kept_away_from():
+    acqf = Hills((2.0, 1.0))
+    free = optimize_acqf_decoupled(acqf, BOUNDS, options=QUICK)
+    assert torch.allclose(free.X, CENTRES[:1], atol=0.01)
+    acqf.set_X_pending(CENTRES[:1], SINGLES[:1])
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=3, options=QUICK)
+    first = request.X[request.evaluation_mask[:, 0]]
+    assert len(first) > 0
+    assert ((first - CENTRES[0]).norm(dim=-1) > 0.1).all()
+    # Each of the outcomes on their own: the other one is free there.
+    acqf.set_X_pending(CENTRES[:1], SINGLES[1:])
+    request = optimize_acqf_decoupled(acqf, BOUNDS, options=QUICK)
+    assert torch.allclose(request.X, CENTRES[:1], atol=0.01)
+
+
+def test_a_space_with_structure_holds_for_every_pick():
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 4.0]], dtype=torch.float64)
+    space = SearchSpace(bounds, discrete_dims={1: [0, 1, 2, 3, 4]})
+    request = optimize_acqf_decoupled(Hills(), space, q=4, options=QUICK)
+    assert set(request.X[:, 1].tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
+    constraint = (torch.tensor([0, 1]), tensor(-1.0, -1.0), -0.8)
+    for fixed in ({}, {1: 0.25}):
+        space = SearchSpace(
+            BOUNDS, fixed_features=fixed, inequality_constraints=[constraint]
+        )
+        request = optimize_acqf_decoupled(Hills(), space, q=4, options=QUICK)
+        assert (request.X.sum(dim=-1) <= 0.8 + 1e-6).all()
+        assert len(set(pairs_of(request))) == 4
+        if fixed:
+            assert (request.X[:, 1] == 0.25).all()
+
+
+# Outcome 0 runs for 5, outcome 1 for 1; a set-up costs 10.
+OLD = tensor([0.3123, 0.4321])
+
+
+def setup_costs(X_paid: Tensor | None = None) -> SetupCostModel:
+    run = FixedCostModel(tensor(5.0, 1.0))
+    return SetupCostModel(run, FixedCostModel(tensor(10.0)), X_paid=X_paid)
+
+
+def test_a_design_that_is_set_up_is_measured_again_where_that_is_worth_more():
+    def ask(acqf: Hills, *measured: bool) -> EvaluationRequest:
+        return optimize_acqf_decoupled(
+            acqf,
+            BOUNDS,
+            X_revisit=OLD,
+            X_avoid=OLD,
+            X_avoid_evaluation_mask=torch.tensor([measured]),
+            options=QUICK,
+        )
+
+    costs = setup_costs(OLD)
+    # Elsewhere the cheap outcome costs 11, there 1: worth more above 1/11 of the top.
+    request = ask(Hills((0.01, 1.0), costs=costs), True, False)
+    assert torch.equal(request.X, OLD)
+    assert request.evaluation_mask.tolist() == [[False, True]]
+    assert request.cost.tolist() == [1.0]
+    far = torch.stack([CENTRES[0], OLD[0] + 0.68])
+    acqf = Hills((0.01, 1.0), costs=costs, centres=far)
+    assert acqf.gains(OLD)[0, 1] < 1 / 11
+    request = ask(acqf, True, False)
+    assert not torch.equal(request.X, OLD)
+    assert request.cost.tolist() == [11.0]
+    # Never what is measured already, however much it is worth.
+    request = ask(Hills((100.0, 1.0), costs=costs), True, False)
+    assert (OLD, 0) not in [(x, i) for x, i in pairs_of(request)]
+    assert not (torch.equal(request.X, OLD) and request.evaluation_mask[0, 0])
+    request = ask(Hills((0.01, 1.0), costs=costs), True, True)
+    assert not torch.equal(request.X, OLD)
+
+
+def test_a_pick_sets_its_design_up_for_the_rest_of_a_batch():
+    # Both outcomes gain most at the first choice.
+    choices = torch.cat([CENTRES[:1], tensor([0.0, 0.0], [0.1, 0.9])])
+    same = CENTRES[:1].expand(2, 2)
+    acqf = Hills((9.0, 0.5), costs=setup_costs(), centres=same)
+    request = optimize_acqf_decoupled(acqf, BOUNDS, choices=choices, q=2)
+    assert torch.equal(request.X, choices[[0, 0]])
+    assert request.evaluation_mask.tolist() == [[True, False], [False, True]]
+    assert request.cost.tolist() == [15.0, 1.0]
+    assert request.acq_value.tolist() == pytest.approx([9.0 / 15.0, 0.5])
+
+
+def test_a_pick_sets_its_design_up_for_the_rest_of_a_batch_on_a_continuous_space():
+    same = CENTRES[:1].expand(2, 2)
+    acqf = Hills((9.0, 1.0), costs=setup_costs(), centres=same)
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=2, options=QUICK)
+    assert torch.equal(request.X[0], request.X[1])
+    assert request.cost.tolist() == [15.0, 1.0]
+
+
+def test_pending_points_are_set_up_for_every_pick():
+    choices = torch.cat([CENTRES, tensor([0.9, 0.1])])
+    acqf = Hills((0.5, 1.0), costs=setup_costs())
+    acqf.set_X_pending(CENTRES[1:], SINGLES[:1])
+    request = optimize_acqf_decoupled(acqf, BOUNDS, choices=choices)
+    assert pairs_of(request) == [(tuple(CENTRES[1].tolist()), 1)]
+    assert request.cost.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_a_decision_is_paid_once_per_batch(finite):
+    acqf = Hills(costs=(3.0, 2.0), decision_cost=10.0)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=rand(25, 2, seed=6) if finite else None, q=4
+    )
+    costs = tensor(3.0, 2.0)[request.evaluation_mask.long().argmax(dim=-1)]
+    assert torch.equal(request.cost, costs)
+    for k in range(4):
+        given = None if k == 0 else (request.X[:k], request.evaluation_mask[:k])
+        acqf.set_X_pending(*(given or (None,)))
+        gain = acqf.gains(request.X[k : k + 1])[0, request.evaluation_mask[k]].item()
+        price = costs[k].item() + (10.0 if k == 0 else 0.0)
+        assert request.acq_value[k].item() == pytest.approx(gain / price)
+    assert acqf.cost_aware_utility.decision_cost == 10.0
+
+
+def test_the_price_of_a_decision_is_no_part_of_the_limits():
+    acqf = Hills(costs=(3.0, 2.0), decision_cost=100.0)
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=9, max_cost=10.0, options=QUICK)
+    assert 8.0 <= request.cost.sum() <= 10.0
+
+
+@pytest.mark.parametrize("limit", [1.0, 12.0, 25.0])
+def test_a_batch_on_a_continuous_space_costs_at_most_the_limit(limit):
+    acqf = Hills((30.0, 1.0), costs=(10.0, 1.0))
+    request = optimize_acqf_decoupled(acqf, BOUNDS, q=6, max_cost=limit, options=QUICK)
+    assert request.cost.sum() <= limit
+    # What is left pays for no other pair, or the batch is full.
+    assert limit - request.cost.sum() < 1.0 or len(request.X) == 6
+    with pytest.raises(CandidateGenerationError, match=r"or dearer than max_cost\."):
+        optimize_acqf_decoupled(acqf, BOUNDS, max_cost=0.99, options=QUICK)
+
+
+@pytest.mark.parametrize("limit", [0.5, 2.0, 2.5, 11.0])
+def test_a_batch_on_a_continuous_space_ends_once_its_cost_reaches_the_limit(limit):
+    acqf = Hills((30.0, 1.0), costs=(10.0, 1.0))
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, q=6, batch_cost=limit, options=QUICK
+    )
+    spent = request.cost.cumsum(dim=0)
+    assert (spent[:-1] < limit).all()
+    assert spent[-1] >= limit or len(request.X) == 6
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_without_any_gain_a_cheap_pair_is_returned(finite):
+    acqf = Hills((0.0, 0.0), costs=(10.0, 1.0))
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CHOICES if finite else None, q=3, options=QUICK
+    )
+    assert request.acq_value.tolist() == [0.0] * 3
+    assert request.cost.tolist() == [1.0] * 3
+    assert len(set(pairs_of(request))) == 3
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_gains_of_any_scale_give_the_same_batch(finite):
+    requests = [
+        optimize_acqf_decoupled(
+            Hills((scale, scale), costs=(3.0, 2.0)),
+            BOUNDS,
+            choices=CHOICES if finite else None,
+            q=2,
+            options=QUICK,
+        )
+        for scale in (1.0, 1e-12)
+    ]
+    # Single bits differ, and so do the last steps of the search.
+    assert torch.allclose(requests[0].X, requests[1].X, atol=1e-3)
+    assert torch.equal(requests[0].evaluation_mask, requests[1].evaluation_mask)
+    scaled = 1e12 * requests[1].acq_value
+    assert torch.allclose(scaled, requests[0].acq_value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_the_seed_alone_decides_and_the_global_state_is_untouched(finite):
+    acqf = Hills(costs=(3.0, 2.0))
+    requests = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        state = torch.get_rng_state()
+        request = optimize_acqf_decoupled(
+            acqf, BOUNDS, choices=CHOICES if finite else None, q=3, options=QUICK
+        )
+        assert torch.equal(torch.get_rng_state(), state)
+        requests.append(request)
+    for one, other in zip(*requests, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("call", [1, 2, 4, 9, 30])
+@pytest.mark.parametrize("pending", [False, True], ids=["fresh", "pending"])
+def test_everything_is_put_back_after_an_error_on_a_continuous_space(pending, call):
+    costs = setup_costs(OLD)
+    acqf = Hills(costs=costs, decision_cost=7.0)
+    mask = torch.tensor([[True, True]])
+    before = in_state(acqf, mask, CENTRES[:1], SINGLES[:1]) if pending else None
+    if before is None:
+        before = in_state(acqf, mask, None, None)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    acqf.fail_at = call
+    with pytest.raises(RuntimeError, match=r"the model went away"):
+        optimize_acqf_decoupled(acqf, BOUNDS, X_revisit=OLD, q=5, options=QUICK)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_as_found(acqf, before)
+    assert acqf.cost_aware_utility.cost_model is costs
+    assert acqf.cost_aware_utility.decision_cost == 7.0
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_costs_are_put_back_after_a_batch(finite):
+    costs = setup_costs(OLD)
+    acqf = Hills(costs=costs, decision_cost=7.0)
+    before = in_state(acqf, None, CENTRES[:1], SINGLES[:1])
+    optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CHOICES if finite else None, q=3, options=QUICK
+    )
+    assert_as_found(acqf, before)
+    assert acqf.cost_aware_utility.cost_model is costs
+    assert acqf.cost_aware_utility.decision_cost == 7.0
+    assert costs(CENTRES[:1]).tolist() == [[15.0, 11.0]]
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_rescoring_a_fifth_of_the_designs_loses_little(nodes, seed):
+    # Gains of a lookahead may also grow when others are pending, so some is lost.
+    choices = rand(200, 2, seed=seed)
+    totals = []
+    for max_rescored in (None, 40):
+        acqf = qFlexiBOLookahead(
+            gp_list(), tensor(-2.0, -2.0), choices[:25], quadrature_nodes=nodes
+        )
+        request = optimize_acqf_decoupled(
+            acqf,
+            BOUNDS,
+            choices=choices,
+            q=4,
+            options=SearchOptions(max_rescored=max_rescored),
+        )
+        totals.append(request.acq_value.sum().item())
+    assert totals[1] >= 0.97 * totals[0] > 0
+
+
+def test_rescoring_a_few_designs_loses_nothing_where_gains_only_shrink():
+    choices = rand(200, 2, seed=5)
+    requests = [
+        optimize_acqf_decoupled(
+            Hills(costs=(3.0, 2.0)),
+            BOUNDS,
+            choices=choices,
+            q=6,
+            options=SearchOptions(max_rescored=max_rescored),
+        )
+        for max_rescored in (None, 100)
+    ]
+    for one, other in zip(*requests, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_pair_that_a_pick_makes_cheap_is_rescored():
+    # Alone, the cheap outcome of the first design is the worst pair of all.
+    choices = torch.cat([CENTRES[:1], CENTRES[1:] + 0.05 * rand(8, 2, seed=0)])
+    centres = torch.stack([CENTRES[0], CENTRES[1]])
+    requests = [
+        optimize_acqf_decoupled(
+            Hills((10.0, 1.0), costs=setup_costs(), centres=centres),
+            BOUNDS,
+            choices=choices,
+            q=2,
+            options=SearchOptions(max_rescored=max_rescored),
+        )
+        for max_rescored in (None, 2)
+    ]
+    assert pairs_of(requests[0])[1] == (tuple(CENTRES[0].tolist()), 1)
+    assert pairs_of(requests[1]) == pairs_of(requests[0])
+
+
 # Size ------------------------------------------------------------------------------
 
 
@@ -596,13 +987,22 @@ def test_a_hundred_thousand_choices_run():
         pytest.param(CHOICES[0], BOUNDS, id="choices-one-dim"),
         pytest.param(CHOICES.unsqueeze(0), BOUNDS, id="choices-batch"),
         pytest.param(CHOICES, BOUNDS[:, :1], id="bounds-columns"),
-        pytest.param(CHOICES, BOUNDS[:1], id="bounds-rows"),
     ],
 )
 def test_choices_and_bounds_that_do_not_fit_are_refused(choices, bounds):
     with pytest.raises(
         BotorchTensorDimensionError,
         match=r"Expected choices to be `n x d` and bounds `2 x d`, but got `",
+    ):
+        optimize_acqf_decoupled(flexibo(CHOICES), bounds, choices=choices)
+
+
+@pytest.mark.parametrize("choices", [CHOICES, None], ids=["finite", "continuous"])
+@pytest.mark.parametrize("bounds", [BOUNDS[:1], BOUNDS[0]], ids=["rows", "one-dim"])
+def test_bounds_that_are_no_bounds_are_refused(bounds, choices):
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"^Expected bounds of shape `2 x d`, but got `.*`\.$",
     ):
         optimize_acqf_decoupled(flexibo(CHOICES), bounds, choices=choices)
 
@@ -680,7 +1080,7 @@ def test_masks_that_do_not_fit_the_designs_to_avoid_are_refused(shape):
 def test_values_that_are_nan_are_refused():
     table = torch.zeros(3, 2)
     table[1, 1] = math.nan
-    with pytest.raises(InputDataError, match=r"without NaN, but got 1 NaN of 6\."):
+    with pytest.raises(InputDataError, match=r"without NaN, but got 1 NaN of 3\."):
         optimize_acqf_decoupled(
             TableAcquisition(table, SINGLES),
             torch.tensor([[0.0], [2.0]]),
@@ -688,11 +1088,28 @@ def test_values_that_are_nan_are_refused():
         )
 
 
-@pytest.mark.parametrize("options", [{"max_batch_size": 0}, {"batch_cost": 0.0}])
-def test_limits_that_allow_nothing_are_refused(options):
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_limits_that_allow_nothing_are_refused(limit):
     acqf = flexibo(CHOICES, costs=[10.0, 1.0])
-    with pytest.raises(InputDataError, match=r"max_batch_size >= 1 and batch_cost > 0"):
-        optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, **options)
+    with pytest.raises(
+        InputDataError, match=rf"^Expected batch_cost > 0, but got {limit}\.$"
+    ):
+        optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, batch_cost=limit)
+
+
+def test_choices_belong_to_the_space_if_there_is_one():
+    acqf = flexibo(CHOICES)
+    space = SearchSpace(BOUNDS, CHOICES)
+    with pytest.raises(
+        InputDataError,
+        match=r"^Expected choices in the SearchSpace, but got them as an argument too\."
+        r" Pass SearchSpace\(bounds, choices=choices\)\.$",
+    ):
+        optimize_acqf_decoupled(acqf, space, choices=CHOICES)
+    request = optimize_acqf_decoupled(acqf, space, q=3)
+    expected = optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, q=3)
+    assert torch.equal(request.X, expected.X)
+    assert torch.equal(request.evaluation_mask, expected.evaluation_mask)
 
 
 def test_a_mask_to_avoid_without_its_designs_is_refused():

@@ -7,12 +7,16 @@ import math
 import moocore
 import pytest
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.models import ModelListGP
 from torch import Tensor
 
 from botorch_flexibo import fit_decoupled_model
-from botorch_flexibo.optim import identified_front
+from botorch_flexibo.optim import (
+    SearchSpace,
+    identified_front,
+    sample_region_designs,
+)
 from botorch_flexibo.test_functions import DecoupledBraninCurrin, DecoupledDTLZ2
 
 PROBLEM = DecoupledBraninCurrin()
@@ -315,4 +319,204 @@ def test_fixed_columns_that_do_not_exist_are_refused(
             Y=Y,
             seed=0,
             fixed_features={2: 1.0},
+        )
+
+
+# Reference designs of the uncertain region --------------------------------------------
+
+
+def hv(Y: Tensor, ref: Tensor) -> float:
+    return moocore.hypervolume(-Y.numpy(), ref=(-ref).numpy())
+
+
+def mean_and_sd(model: ModelListGP, X: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        posteriors = [m.posterior(X.unsqueeze(-2)) for m in model.models]
+    mean = torch.cat([p.mean.squeeze(-2) for p in posteriors], dim=-1)
+    variance = torch.cat([p.variance.squeeze(-2) for p in posteriors], dim=-1)
+    return mean, variance.sqrt()
+
+
+SPACE = SearchSpace(PROBLEM.bounds)
+
+
+@pytest.mark.parametrize("with_data", [False, True], ids=["no-data", "data"])
+@pytest.mark.parametrize("num_designs", [1, 2, 3, 40, 128])
+def test_region_designs_are_unique_within_bounds_and_at_most_as_many_as_asked_for(
+    sparse: Data, num_designs: int, with_data: bool
+) -> None:
+    model, X, Y = sparse
+    designs = sample_region_designs(
+        model,
+        SPACE,
+        Y.nan_to_num(math.inf).amin(dim=0),
+        num_designs=num_designs,
+        X=X if with_data else None,
+    )
+    assert designs.shape == (num_designs, 2)
+    assert designs.dtype == torch.float64
+    assert not designs.requires_grad
+    assert len(rows(designs)) == num_designs
+    assert (designs >= PROBLEM.bounds[0]).all()
+    assert (designs <= PROBLEM.bounds[1]).all()
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_region_designs_depend_on_the_seed_alone(sparse: Data, finite: bool) -> None:
+    model, X, _ = sparse
+    space = SearchSpace(PROBLEM.bounds, PROBLEM.discretize(200, seed=2))
+    results = []
+    for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(global_seed)
+        state = torch.get_rng_state()
+        designs = sample_region_designs(
+            model,
+            space if finite else SPACE,
+            tensor(-400.0, -20.0),
+            num_designs=16,
+            X=X,
+            seed=seed,
+        )
+        assert torch.equal(torch.get_rng_state(), state)
+        results.append(designs)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+# Found and possible: a front of a grid of 10,000 designs, and what designs reach of it.
+@pytest.mark.parametrize(("num_designs", "share"), [(128, 0.975), (512, 0.99)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_region_designs_reach_the_fronts_of_a_fine_grid(
+    sparse: Data, num_designs: int, share: float, seed: int
+) -> None:
+    model, X, Y = sparse
+    ref = Y.nan_to_num(math.inf).amin(dim=0)
+    axis = torch.linspace(0, 1, 100, dtype=torch.float64)
+    grid_mean, grid_sd = mean_and_sd(model, torch.cartesian_prod(axis, axis))
+    designs = sample_region_designs(
+        model, SPACE, ref, num_designs=num_designs, X=X, seed=seed
+    )
+    mean, sd = mean_and_sd(model, designs)
+    # Of the means, the upper and the lower corners.
+    for scale in (0.0, 1.0, -1.0):
+        possible = hv(grid_mean + scale * grid_sd, ref)
+        assert hv(mean + scale * sd, ref) >= share * possible > 0
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, 4.0])
+def test_no_region_design_is_certainly_dominated_or_below_the_reference_point(
+    sparse: Data, beta: float
+) -> None:
+    model, X, _ = sparse
+    ref = tensor(-60.0, -9.0)
+    designs = sample_region_designs(
+        model, SPACE, ref, num_designs=64, beta=beta, X=X, seed=3
+    )
+    mean, sd = mean_and_sd(model, designs)
+    upper, lower = mean + beta**0.5 * sd, mean - beta**0.5 * sd
+    assert (upper > ref - 1e-6).all()
+    for k, corner in enumerate(upper):
+        others = lower[[i for i in range(len(lower)) if i != k]]
+        assert not (others > corner + 1e-6).all(dim=-1).any()
+
+
+def test_wider_boxes_give_a_wider_set_of_designs(sparse: Data) -> None:
+    model, X, _ = sparse
+    spread = []
+    for beta in (0.0, 1.0, 16.0):
+        designs = sample_region_designs(
+            model, SPACE, tensor(-400.0, -20.0), beta=beta, X=X
+        )
+        mean, _ = mean_and_sd(model, designs)
+        others = mean_and_sd(model, PROBLEM.discretize(512, seed=7))[0]
+        # The share of other designs whose means beat one of them.
+        beaten = (others.unsqueeze(1) > mean).all(dim=-1).any(dim=0)
+        spread.append(beaten.double().mean().item())
+    assert spread == sorted(spread)
+    assert spread[0] < 0.2 < spread[-1]
+
+
+def test_region_designs_of_a_finite_space_are_choices(sparse: Data) -> None:
+    model, X, _ = sparse
+    choices = torch.cat([PROBLEM.discretize(200, seed=2), X])
+    space = SearchSpace(PROBLEM.bounds, choices[torch.arange(212).remainder(208)])
+    ref = tensor(-400.0, -20.0)
+    few = sample_region_designs(model, space, ref, num_designs=20, X=X[:8])
+    assert rows(few) <= rows(choices)
+    assert len(rows(few)) == len(few) == 20
+    # If all fit, those that may be on the front are all there.
+    every = sample_region_designs(model, space, ref, num_designs=999)
+    mean, sd = mean_and_sd(model, space.sample(1, seed=0))
+    front = pareto_set(space.sample(1, seed=0), mean)
+    assert front <= rows(every) <= rows(choices)
+    for scale in (-1.0, 1.0):
+        assert pareto_set(space.sample(1, seed=0), mean + scale * sd) <= rows(every)
+    assert len(every) < len(rows(space.sample(1, seed=0)))
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+@pytest.mark.parametrize("num_designs", [1, 10])
+def test_with_nothing_above_the_reference_point_the_nearest_designs_are_returned(
+    sparse: Data, finite: bool, num_designs: int
+) -> None:
+    model, _, _ = sparse
+    choices = PROBLEM.discretize(300, seed=2)
+    space = SearchSpace(PROBLEM.bounds, choices if finite else None)
+    ref = tensor(1e5, 1e5)
+    designs = sample_region_designs(model, space, ref, num_designs=num_designs)
+    assert designs.shape == (num_designs, 2)
+    assert len(rows(designs)) == num_designs
+    if finite:
+        mean, sd = mean_and_sd(model, choices)
+        excess = (mean + sd - ref).amin(dim=-1)
+        nearest = choices[excess.argsort(descending=True)[:num_designs]]
+        assert rows(designs) == rows(nearest)
+
+
+def test_region_designs_for_three_outcomes_reach_the_front_of_the_means() -> None:
+    problem = DecoupledDTLZ2(dim=4, num_objectives=3)
+    X = problem.discretize(12, seed=0)
+    Y = problem(X)
+    model = fit_decoupled_model(X, Y, bounds=problem.bounds)
+    ref = Y.amin(dim=0) - 0.1
+    designs = sample_region_designs(model, SearchSpace(problem.bounds), ref, X=X)
+    assert designs.shape == (128, 4)
+    assert len(rows(designs)) == 128
+    others = mean_and_sd(model, problem.discretize(2048, seed=5))[0]
+    assert hv(mean_and_sd(model, designs)[0], ref) >= 0.88 * hv(others, ref)
+
+
+def test_region_designs_of_a_structured_space_lie_in_it(sparse: Data) -> None:
+    model, X, _ = sparse
+    constraint = (torch.tensor([0, 1]), tensor(-1.0, -1.0), -0.9)
+    for options in (
+        {"discrete_dims": {1: [0.0, 0.3, 1.0]}},
+        {"cat_dims": {0: [0.0, 0.3, 1.0]}},
+        {"fixed_features": {1: 0.25}},
+        {"inequality_constraints": [constraint]},
+    ):
+        space = SearchSpace(PROBLEM.bounds, **options)
+        feasible = X[X.sum(dim=-1) <= 0.9]  # measured designs are projected only
+        designs = sample_region_designs(
+            model, space, tensor(-400.0, -20.0), num_designs=32, X=feasible
+        )
+        assert len(designs) == 32
+        assert torch.equal(space.project(designs), designs)
+        if "inequality_constraints" in options:
+            assert (designs.sum(dim=-1) <= 0.9 + 1e-9).all()
+
+
+@pytest.mark.parametrize("num_designs", [0, -3])
+def test_fewer_than_one_region_design_is_refused(
+    sparse: Data, num_designs: int
+) -> None:
+    with pytest.raises(
+        InputDataError, match=rf"^Expected num_designs >= 1, but got {num_designs}\.$"
+    ):
+        sample_region_designs(
+            sparse[0], SPACE, tensor(-18.0, -6.0), num_designs=num_designs
         )

@@ -18,11 +18,20 @@ from botorch_flexibo import (
     AcquisitionPolicy,
     DecoupledCostUtility,
     FlexiBOFactory,
+    InitialDesign,
     LogDamped,
     fit_decoupled_model,
+    run_decoupled_optimization,
 )
 from botorch_flexibo.acquisition import unweighted
-from botorch_flexibo.policies import DecoupledState, IntersectedFlexiBOFactory
+from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
+from botorch_flexibo.models.cost import SetupCostModel
+from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.policies import (
+    DecoupledState,
+    IntersectedFlexiBOFactory,
+    LookaheadFactory,
+)
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
 
 COSTS = (10.0, 1.0)
@@ -294,3 +303,178 @@ def test_the_memory_of_boxes_ends_with_the_run_or_the_design_set(
     expected = FlexiBOFactory(beta=1.0)(worse, state).design_region
     for side, own in zip(region, expected, strict=True):
         assert torch.equal(side, own)
+
+
+# Look-ahead ---------------------------------------------------------------------------
+
+QUICK = SearchOptions(raw_samples=32, num_restarts=2, maxiter=15)
+SMALL = LookaheadFactory(quadrature_nodes=2, num_designs=24)
+
+
+def continuous(state: DecoupledState) -> DecoupledState:
+    return replace(state, choices=None)
+
+
+def test_the_factory_hands_on_its_options(fitted: Fitted) -> None:
+    model, state = fitted
+    state = continuous(state)
+    factory = LookaheadFactory(
+        beta=4.0,
+        loss=HypervolumeLoss.pessimistic,
+        quadrature_nodes=3,
+        num_designs=17,
+        weighting=unweighted,
+        decision_cost=5.0,
+    )
+    acqf = factory(model, state)
+    assert isinstance(acqf, qFlexiBOLookahead)
+    assert acqf.loss == HypervolumeLoss.pessimistic(4.0)
+    assert acqf.quadrature_nodes == 3
+    assert acqf.X_designs.shape == (17, 2)
+    assert torch.equal(acqf.ref_point, state.ref_point)
+    utility = acqf.cost_aware_utility
+    assert isinstance(utility, DecoupledCostUtility)
+    assert utility.cost_model is state.cost_model
+    assert utility.weighting is unweighted
+    assert utility.decision_cost == 5.0
+    same = factory(model, state)
+    other = factory(model, replace(state, seed=1))
+    assert torch.equal(acqf.X_designs, same.X_designs)
+    assert not torch.equal(acqf.X_designs, other.X_designs)
+
+
+def test_reference_designs_of_a_finite_space_are_choices(fitted: Fitted) -> None:
+    model, state = fitted
+    acqf = LookaheadFactory()(model, state)
+    found = (acqf.X_designs.unsqueeze(1) == state.choices).all(dim=-1).any(dim=-1)
+    assert found.all()
+    assert 1 < len(acqf.X_designs) <= NUM_CHOICES
+
+
+def test_reference_designs_lie_at_the_target_fidelity(fitted: Fitted) -> None:
+    model, state = fitted
+    state = replace(continuous(state), target_fidelities={1: 0.5})
+    acqf = LookaheadFactory(num_designs=12)(model, state)
+    assert (acqf.X_designs[:, 1] == 0.5).all()
+    request = AcquisitionPolicy(SMALL, options=QUICK)(model, state)
+    assert request.X.shape == (1, 2)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_a_lookahead_batch_holds_new_pairs_only(fitted: Fitted, finite: bool) -> None:
+    model, state = fitted
+    state = state if finite else continuous(state)
+    policy = AcquisitionPolicy(SMALL, q=5, options=QUICK)
+    before = torch.get_rng_state()
+    request = policy(model, state)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(request.X) == 5
+    proposed = pairs(request.X, request.evaluation_mask)
+    assert len(set(proposed)) == 5
+    assert not set(proposed) & set(pairs(state.X, state.measured))
+    assert (request.X >= state.bounds[0]).all()
+    assert (request.X <= state.bounds[1]).all()
+    again = policy(model, state)
+    assert torch.equal(request.X, again.X)
+    assert torch.equal(request.evaluation_mask, again.evaluation_mask)
+    assert request.cost is not None
+    costs = torch.tensor(COSTS, dtype=torch.float64)
+    assert torch.equal(request.cost, request.evaluation_mask.double() @ costs)
+
+
+def test_on_a_finite_space_a_lookahead_is_a_brute_force_search(fitted: Fitted) -> None:
+    model, state = fitted
+    acqf = SMALL(model, state)
+    best = (-math.inf, -1, -1)
+    for i in range(2):
+        acqf.X_evaluation_mask = torch.tensor([[j == i for j in range(2)]])
+        for k, x in enumerate(state.choices):
+            if state.known_outcomes(x.unsqueeze(0))[0, i].isnan():
+                best = max(best, (acqf(x.reshape(1, 1, -1)).item(), k, i))
+    request = AcquisitionPolicy(SMALL)(model, state)
+    assert request.acq_value is not None
+    assert request.acq_value.item() == pytest.approx(best[0])
+    assert torch.equal(request.X[0], state.choices[best[1]])
+    assert request.evaluation_mask[0].nonzero().item() == best[2]
+
+
+def test_on_a_continuous_space_a_request_beats_all_choices(fitted: Fitted) -> None:
+    model, state = fitted
+    acqf = SMALL(model, continuous(state))
+    request = AcquisitionPolicy(SMALL)(model, continuous(state))
+    assert request.acq_value is not None
+    designs = DecoupledBraninCurrin().discretize(2000, seed=9)
+    for mask in torch.eye(2, dtype=torch.bool):
+        acqf.X_evaluation_mask = mask.unsqueeze(0)
+        with torch.no_grad():
+            values = acqf(designs.unsqueeze(-2))
+        assert request.acq_value.item() >= 0.99 * values.max().item()
+
+
+def test_on_a_continuous_space_a_design_that_is_set_up_is_completed(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    run = FixedCostModel(torch.tensor([1.0, 1.0], dtype=torch.float64))
+    setup = FixedCostModel(torch.tensor([1e4], dtype=torch.float64))
+    cost_model = SetupCostModel(run, setup, X_paid=state.X)
+    state = replace(continuous(state), cost_model=cost_model)
+    request = AcquisitionPolicy(SMALL, options=QUICK)(model, state)
+    row = (state.X == request.X).all(dim=-1)
+    assert row.sum() == 1
+    assert not (state.measured[row] & request.evaluation_mask).any()
+    assert request.cost is not None
+    assert request.cost.tolist() == [1.0]
+
+
+def test_the_seed_of_the_state_replaces_that_of_the_options(fitted: Fitted) -> None:
+    model, state = fitted
+    state = replace(continuous(state), seed=11)
+    requests = [
+        AcquisitionPolicy(SMALL, options=replace(QUICK, seed=seed))(model, state)
+        for seed in (0, 1)
+    ]
+    assert torch.equal(requests[0].X, requests[1].X)
+
+
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
+def test_a_run_with_a_lookahead_never_measures_a_pair_twice(finite: bool) -> None:
+    problem = DecoupledBraninCurrin(costs=COSTS)
+    history = run_decoupled_optimization(
+        problem,
+        AcquisitionPolicy(SMALL, q=4, batch_cost=10.0, options=QUICK),
+        budget=80.0,
+        initial_design=InitialDesign(6),
+        choices=problem.discretize(16, seed=1) if finite else None,
+    )
+    measured = [
+        (record.design, i)
+        for record in history.records
+        for i in range(2)
+        if record.measured[i]
+    ]
+    assert len(measured) == len(set(measured)) > 12
+    assert history.stop_reason == "budget"
+    assert 80.0 <= history.total_cost < 90.0
+    assert len(torch.unique(history.X, dim=0)) == len(history.X)
+    assert torch.equal(
+        problem(history.X)[~history.Y.isnan()], history.Y[~history.Y.isnan()]
+    )
+    assert history.records[-1].decision >= 2
+    if finite:
+        choices = problem.discretize(16, seed=1)
+        assert (history.X.unsqueeze(1) == choices).all(dim=-1).any(dim=-1).all()
+
+
+def test_a_run_ends_when_a_lookahead_has_measured_all_choices() -> None:
+    problem = DecoupledBraninCurrin(costs=COSTS)
+    history = run_decoupled_optimization(
+        problem,
+        AcquisitionPolicy(SMALL, q=4, options=QUICK),
+        budget=1e4,
+        initial_design=InitialDesign(5),
+        choices=problem.discretize(8, seed=1),
+    )
+    assert history.stop_reason == "exhausted"
+    assert not history.Y.isnan().any()
+    assert history.total_cost == pytest.approx(8 * sum(COSTS))
