@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
+from botorch.models.model import ModelList
 
 from botorch_flexibo import (
     AcquisitionPolicy,
@@ -16,8 +18,9 @@ from botorch_flexibo import (
     VariancePerCostPolicy,
 )
 from botorch_flexibo.acquisition import HypervolumeLoss, unweighted
-from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.optim import EvaluationRequest, SearchOptions, SearchSpace
 from botorch_flexibo.policies import (
+    DecoupledState,
     HVKGFactory,
     LinearKGFactory,
     LookaheadFactory,
@@ -44,18 +47,35 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
     return torch.ones(1, problem.num_objectives, dtype=torch.bool)
 
 
-def _lookahead(
-    problem: DecoupledProblem, *, batched: bool = True, **options: Any
-) -> Policy:
-    """Look-ahead FlexiBO; cheap requests fill a batch until it costs a dear one."""
-    dearest = float(_typical_costs(problem).max()) if batched else float("inf")
-    q = 25 if batched else 1
-    return AcquisitionPolicy(LookaheadFactory(**options), q=q, batch_cost=dearest)
+def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
+    """Cheap requests fill a batch until it costs a tenth of a dear one."""
+    dearest = float(_typical_costs(problem).max())
+    return AcquisitionPolicy(
+        LookaheadFactory(**options),
+        q=50,
+        batch_cost=dearest / 10,
+        options=SearchOptions(max_rescored=512),
+    )
+
+
+class _Discretized(Policy):
+    """A policy for finite sets, on Sobol designs and those measured."""
+
+    def __init__(self, policy: Policy, num_designs: int = 1000) -> None:
+        self.policy = policy
+        self.num_designs = num_designs
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        if state.choices is None:
+            space = SearchSpace(state.bounds)
+            designs = torch.cat([state.X, space.sample(self.num_designs, state.seed)])
+            state = replace(state, choices=designs)
+        return self.policy(model, state)
 
 
 def _study(**options: Any) -> MethodFactory:
     """A variant of look-ahead FlexiBO, one measurement per decision."""
-    return lambda problem: _lookahead(problem, batched=False, **options)
+    return lambda _: AcquisitionPolicy(LookaheadFactory(**options))
 
 
 # Variants among which the defaults were chosen.
@@ -102,6 +122,8 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
         CoupledPolicy(max_candidates=256)
     ),
+    "FlexiBO, discretised": lambda problem: _Discretized(_flexibo(problem)),
+    "random, equal money": lambda _: RandomPolicy(),
     "random, coupled": lambda problem: RandomPolicy(_all_outcomes(problem)),
     "random, decoupled": lambda _: RandomPolicy(weighting=unweighted),
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
-from botorch.acquisition.utils import project_to_target_fidelity
 from botorch.exceptions.errors import InputDataError
 from botorch.models.model import Model
-from botorch.utils.sampling import draw_sobol_samples
 from torch import Tensor
 
 from botorch_flexibo.optim.space import SearchSpace
@@ -20,10 +18,9 @@ from botorch_flexibo.utils.pareto_region import (
 from botorch_flexibo.utils.posterior import marginal_moments
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
-_NUM_SAMPLES = 1024
-_NUM_GENERATIONS = 8
-# Region designs: Sobol designs, then children per generation, with shrinking steps.
+# Sobol designs to start with, then generations of children with shrinking steps.
 _NUM_POOL = 512
+_FRONT_STEPS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.006)
 _NUM_CHILDREN = 256
 _REGION_STEPS = (0.2, 0.1, 0.05, 0.025)
 # Shares of the fronts of means, upper and lower corners among the region designs.
@@ -44,7 +41,7 @@ def identified_front(
 
     Where an outcome was measured, its value replaces the mean. On a continuous space a
     population is evolved on the posterior mean from Sobol designs and the measured
-    ones, by Gaussian steps around the current front whose length halves per generation.
+    ones, by crossover and Gaussian steps of shrinking length around the current front.
 
     Args:
         model: A model with ``m`` outputs, maximised.
@@ -63,36 +60,17 @@ def identified_front(
     Raises:
         BotorchTensorDimensionError: If a fixed column does not exist.
     """
-    fixed, d = fixed_features or {}, bounds.shape[-1]
+    space = SearchSpace(bounds, choices, fixed_features=fixed_features or {})
     with torch.no_grad():
-        if choices is not None:
-            choices = project_to_target_fidelity(choices, fixed, d)
-            first = RowIndex(choices).find(choices)
-            rows = torch.arange(len(choices), device=choices.device)
-            return _front(model, choices[first == rows], X, Y)
-        sobol = draw_sobol_samples(bounds, n=_NUM_SAMPLES, q=1, seed=seed)
-        designs = torch.cat([X, sobol.squeeze(-2)])
-        front = _front(model, project_to_target_fidelity(designs, fixed, d), X, Y)
-        generator = torch.Generator().manual_seed(seed)
-        step = 0.1 * (bounds[1] - bounds[0])
-        for _ in range(_NUM_GENERATIONS):
-            parents = front[
-                torch.randint(len(front), (_NUM_SAMPLES,), generator=generator)
-            ]
-            noise = torch.randn(parents.shape, generator=generator).to(parents)
-            children = (parents + step * noise).clamp(bounds[0], bounds[1])
-            children = project_to_target_fidelity(children, fixed, d)
-            front = _front(model, torch.cat([front, children]), X, Y)
-            step = step / 2
-        return front
-
-
-def _front(model: Model, candidates: Tensor, X: Tensor, Y: Tensor) -> Tensor:
-    mean, _ = marginal_moments(model, candidates)
-    row = RowIndex(X).find(candidates)
-    known = Y[row]
-    mean = torch.where((row >= 0).unsqueeze(-1) & ~known.isnan(), known, mean)
-    return candidates[front_mask(mean)]
+        designs = space.sample(_NUM_POOL, seed=seed)
+        if choices is None:
+            designs = torch.cat([space.project(X), designs])
+        pool = _Pool(model, unique_rows(designs), known=(X, Y))
+        if choices is None:
+            for k, step in enumerate(_FRONT_STEPS):
+                parents = pool.X[front_mask(pool.mean)]
+                pool.add(space.mutate(parents, _NUM_POOL, step, seed=seed + k))
+        return pool.X[front_mask(pool.mean)]
 
 
 def sample_region_designs(
@@ -138,7 +116,7 @@ def sample_region_designs(
         start = space.sample(_NUM_POOL, seed=seed)
         if X is not None:
             start = torch.cat([space.project(X), start])
-        pool = _Pool(model, weights, unique_rows(start))
+        pool = _Pool(model, unique_rows(start), weights=weights)
         if space.choices is None:
             for k, step in enumerate(_REGION_STEPS):
                 parents = pool.X[pool.on_fronts(beta)]
@@ -150,9 +128,17 @@ def sample_region_designs(
 class _Pool:
     """Designs with their posterior moments in objective space."""
 
-    def __init__(self, model: Model, weights: Tensor, X: Tensor) -> None:
+    def __init__(
+        self,
+        model: Model,
+        X: Tensor,
+        *,
+        weights: Tensor | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         self._model = model
-        self._weights = weights
+        self._weights = 1.0 if weights is None else weights
+        self._known = known
         self.X = X
         self.mean, self.variance = self._moments(X)
 
@@ -179,7 +165,12 @@ class _Pool:
 
     def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = marginal_moments(self._model, X)
-        return mean * self._weights, variance * self._weights.square()
+        mean, variance = mean * self._weights, variance * self._weights**2
+        if self._known is not None:  # measured values replace means
+            row = RowIndex(self._known[0]).find(X)
+            Y = self._known[1][row]
+            mean = torch.where((row >= 0).unsqueeze(-1) & ~Y.isnan(), Y, mean)
+        return mean, variance
 
 
 def _select(
