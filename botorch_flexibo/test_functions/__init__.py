@@ -3,10 +3,13 @@ r"""Test problems whose objectives are measured one at a time, at known true cos
 from __future__ import annotations
 
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.test_functions.gp_sample import DecoupledGPSample
+from botorch_flexibo.test_functions.multi_fidelity import DecoupledMOMFBraninCurrin
 from botorch_flexibo.test_functions.nasbench201 import NASBench201
 from botorch_flexibo.test_functions.synthetic import (
     DecoupledBraninCurrin,
     DecoupledDTLZ2,
+    DecoupledVehicleSafety,
     DecoupledZDT1,
     DecoupledZDT2,
 )
@@ -15,7 +18,10 @@ from botorch_flexibo.test_functions.tabular import TabularProblem
 __all__ = [
     "DecoupledBraninCurrin",
     "DecoupledDTLZ2",
+    "DecoupledGPSample",
+    "DecoupledMOMFBraninCurrin",
     "DecoupledProblem",
+    "DecoupledVehicleSafety",
     "DecoupledZDT1",
     "DecoupledZDT2",
     "NASBench201",

@@ -8,11 +8,45 @@ from collections.abc import Sequence
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError
-from botorch.test_functions.multi_objective import DTLZ2, ZDT1, ZDT2, BraninCurrin
+from botorch.test_functions.multi_objective import (
+    DTLZ2,
+    ZDT1,
+    ZDT2,
+    BraninCurrin,
+    VehicleSafety,
+)
 from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.test_functions.base import DecoupledProblem
+
+
+def check_outcome_costs(costs: Sequence[float], num_outcomes: int) -> list[float]:
+    r"""Validate constant costs, one per outcome.
+
+    Args:
+        costs: The cost of each outcome.
+        num_outcomes: The number ``m`` of outcomes.
+
+    Returns:
+        The ``m`` costs.
+
+    Raises:
+        InvalidCostError: If there are not ``m`` costs, or one is not finite or not
+            strictly positive. It is a ``ValueError``.
+    """
+    values = [float(c) for c in costs]
+    if len(values) != num_outcomes:
+        raise InvalidCostError(
+            f"Expected {num_outcomes} costs, one per outcome, got {len(values)}: "
+            f"{values}. Pass as many costs as the problem has objectives."
+        )
+    if not all(math.isfinite(c) and c > 0 for c in values):
+        raise InvalidCostError(
+            f"Expected finite costs > 0, got {values}. Give a measurement that is "
+            "free a small positive cost."
+        )
+    return values
 
 
 class _ConstantCostProblem(DecoupledProblem, ABC):
@@ -57,18 +91,7 @@ class _ConstantCostProblem(DecoupledProblem, ABC):
             InvalidCostError: If there are not ``m`` costs, or one is not finite or not
                 strictly positive. It is a ``ValueError``.
         """
-        m = self.num_objectives
-        values = [float(c) for c in costs]
-        if len(values) != m:
-            raise InvalidCostError(
-                f"Expected {m} costs, one per outcome, got {len(values)}: {values}. "
-                "Pass as many costs as the problem has objectives."
-            )
-        if not all(math.isfinite(c) and c > 0 for c in values):
-            raise InvalidCostError(
-                f"Expected finite costs > 0, got {values}. Give a measurement that is "
-                "free a small positive cost."
-            )
+        values = check_outcome_costs(costs, self.num_objectives)
         self.register_buffer("costs", torch.tensor(values, dtype=self.bounds.dtype))
 
 
@@ -229,4 +252,43 @@ class DecoupledDTLZ2(_ConstantCostProblem, DTLZ2):
         self.outcome_names = tuple(f"f{i + 1}" for i in range(num_objectives))
         if costs is None:
             costs = [10.0**i for i in reversed(range(num_objectives))]
+        self._set_costs(costs)
+
+
+class DecoupledVehicleSafety(_ConstantCostProblem, VehicleSafety):
+    r"""BoTorch's ``VehicleSafety`` (d = 5, m = 3) with a constant cost per outcome.
+
+    The designs lie in ``[1, 3]^5``: the thickness of five members of a car's front. The
+    outcomes are its mass and two results of crash simulations, the acceleration in a
+    frontal crash and the intrusion of the toe board in an offset crash. With
+    ``negate=True`` all are maximised and the reference point is (-1864.72022,
+    -11.81993945, -0.2903999384). BoTorch's ``max_hv`` is that of an approximate front.
+
+    Example:
+        >>> from botorch_flexibo.test_functions import DecoupledVehicleSafety
+        >>> problem = DecoupledVehicleSafety()
+        >>> problem.outcome_names, problem.costs.tolist()
+        (('mass', 'acceleration', 'intrusion'), [1.0, 3.0, 10.0])
+    """
+
+    outcome_names = ("mass", "acceleration", "intrusion")
+
+    def __init__(
+        self,
+        *,
+        costs: Sequence[float] = (1.0, 3.0, 10.0),
+        noise_std: float | list[float] | None = None,
+        negate: bool = True,
+    ) -> None:
+        r"""Set up the problem.
+
+        Args:
+            costs: Cost of measuring (mass, acceleration, intrusion), strictly positive,
+                in "units".
+            noise_std: Standard deviation of the observation noise, one for all outcomes
+                or a list with one per outcome; None for noise-free observations.
+            negate: Whether to negate the outcomes, so that they are maximised. False
+                gives BoTorch's minimisation problem.
+        """
+        super().__init__(noise_std=noise_std, negate=negate)
         self._set_costs(costs)

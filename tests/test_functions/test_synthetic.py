@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.test_functions.base import MultiObjectiveTestProblem
-from botorch.test_functions.multi_objective import DTLZ2, ZDT1, ZDT2, BraninCurrin
+from botorch.test_functions.multi_objective import (
+    DTLZ2,
+    ZDT1,
+    ZDT2,
+    BraninCurrin,
+    VehicleSafety,
+)
 from botorch.utils.testing import (
     BaseTestProblemTestCaseMixIn,
     BotorchTestCase,
@@ -19,6 +26,7 @@ from botorch_flexibo.test_functions import (
     DecoupledBraninCurrin,
     DecoupledDTLZ2,
     DecoupledProblem,
+    DecoupledVehicleSafety,
     DecoupledZDT1,
     DecoupledZDT2,
 )
@@ -30,6 +38,7 @@ CASES = [
     pytest.param(DecoupledZDT2, ZDT2, {"dim": 6}, id="ZDT2"),
     pytest.param(DecoupledDTLZ2, DTLZ2, {"dim": 4}, id="DTLZ2-2"),
     pytest.param(DecoupledDTLZ2, DTLZ2, {"dim": 5, "num_objectives": 3}, id="DTLZ2-3"),
+    pytest.param(DecoupledVehicleSafety, VehicleSafety, {}, id="VehicleSafety"),
 ]
 
 
@@ -45,6 +54,7 @@ class TestBoTorchContract(
         DecoupledZDT2(negate=False, noise_std=[0.1, 0.2]),
         DecoupledDTLZ2(negate=False),
         DecoupledDTLZ2(dim=4, num_objectives=3, negate=False),
+        DecoupledVehicleSafety(negate=False),
     ]
 
 
@@ -116,6 +126,21 @@ def test_changing_a_returned_cost_does_not_change_the_problem() -> None:
 def test_default_costs_of_dtlz2_are_decreasing_powers_of_ten(m: int) -> None:
     problem = DecoupledDTLZ2(dim=m + 1, num_objectives=m)
     assert problem.costs.tolist() == [10.0 ** (m - 1 - i) for i in range(m)]
+
+
+def test_default_costs_of_vehicle_safety() -> None:
+    problem = DecoupledVehicleSafety()
+    assert problem.costs.tolist() == [1.0, 3.0, 10.0]
+    assert problem.outcome_names == ("mass", "acceleration", "intrusion")
+
+
+def test_vehicle_safety_refuses_two_costs() -> None:
+    message = (
+        "Expected 3 costs, one per outcome, got 2: [1.0, 2.0]. Pass as many costs as "
+        "the problem has objectives."
+    )
+    with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
+        DecoupledVehicleSafety(costs=(1.0, 2.0))
 
 
 @pytest.mark.parametrize(
