@@ -7,12 +7,15 @@ from botorch_flexibo.acquisition.cost_aware import (
     unweighted,
 )
 from botorch_flexibo.acquisition.flexibo import FlexiBO
-from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
+from botorch_flexibo.acquisition.linear_kg import LinearScalarizationKnowledgeGradient
+from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
+from botorch_flexibo.acquisition.losses import HypervolumeLoss
 
 __all__ = [
     "DecoupledCostUtility",
     "FlexiBO",
     "HypervolumeLoss",
+    "LinearScalarizationKnowledgeGradient",
     "LogDamped",
     "per_cost",
     "qFlexiBOLookahead",

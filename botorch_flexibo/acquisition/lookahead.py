@@ -12,18 +12,12 @@ References:
     M. S. Iqbal, J. Su, L. Kotthoff, and P. Jamshidi. FlexiBO: A Decoupled Cost-Aware
     Multi-Objective Optimization Approach for Deep Neural Networks. Journal of
     Artificial Intelligence Research 77, 2023. arXiv:2001.06588.
-
-.. [Daulton2023hvkg]
-    S. Daulton, M. Balandat, and E. Bakshy. Hypervolume Knowledge Gradient: A Lookahead
-    Approach for Multi-Objective Bayesian Optimization with Partial Information.
-    Proceedings of the 40th International Conference on Machine Learning, 2023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
@@ -40,11 +34,13 @@ from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
 from torch import Tensor
 
+from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.utils.conditioning import ConditionedGP
 from botorch_flexibo.utils.fronts import check_ref_point
 from botorch_flexibo.utils.moving_front import (
     MovingOutcome,
     expected_hypervolume,
+    num_elements,
     volume,
 )
 from botorch_flexibo.utils.objective import separable_weights
@@ -53,81 +49,6 @@ from botorch_flexibo.utils.quadrature import gaussian_quadrature
 # Elements of a chunk's largest temporary. Those that stay in cache are several times
 # faster than larger ones: 4 MiB of float64.
 _CHUNK_ELEMENTS = 2**19
-
-
-@dataclass(frozen=True)
-class HypervolumeLoss:
-    r"""What a measurement is to reduce: ``sum_k w_k HV{mean + s_k sd}``.
-
-    Attributes:
-        terms: Pairs ``(w_k, s_k)`` of a weight and a number of standard deviations.
-    """
-
-    terms: tuple[tuple[float, float], ...]
-
-    @classmethod
-    def region(cls, beta: float = 1.0) -> HypervolumeLoss:
-        r"""Volume of the Pareto region [Iqbal2023flexibo]_: ``HV{hi} - HV{lo}``.
-
-        Args:
-            beta: The confidence scale: boxes are ``mean -+ sqrt(beta) * sd``.
-
-        Returns:
-            The loss.
-
-        Raises:
-            InputDataError: If ``beta`` is negative or not finite.
-        """
-        half_width = _half_width(beta)
-        return cls(((1.0, half_width), (-1.0, -half_width)))
-
-    @classmethod
-    def pessimistic(cls, beta: float = 1.0) -> HypervolumeLoss:
-        r"""Minus the hypervolume that is certain: ``-HV{lo}``.
-
-        Args:
-            beta: The confidence scale: lower corners are ``mean - sqrt(beta) * sd``.
-
-        Returns:
-            The loss.
-
-        Raises:
-            InputDataError: If ``beta`` is negative or not finite.
-        """
-        return cls(((-1.0, -_half_width(beta)),))
-
-    @classmethod
-    def optimistic(cls, beta: float = 1.0) -> HypervolumeLoss:
-        r"""Hypervolume that is possible but not expected: ``HV{hi} - HV{mean}``.
-
-        Args:
-            beta: The confidence scale: upper corners are ``mean + sqrt(beta) * sd``.
-
-        Returns:
-            The loss.
-
-        Raises:
-            InputDataError: If ``beta`` is negative or not finite.
-        """
-        return cls(((1.0, _half_width(beta)), (-1.0, 0.0)))
-
-    @classmethod
-    def knowledge_gradient(cls, beta: float = 1.0) -> HypervolumeLoss:
-        """Minus the hypervolume of the means [Daulton2023hvkg]_, on the design set.
-
-        Args:
-            beta: Ignored: means have no width.
-
-        Returns:
-            The loss.
-        """
-        return cls(((-1.0, 0.0),))
-
-
-def _half_width(beta: float) -> float:
-    if not 0 <= beta < torch.inf:
-        raise InputDataError(f"Expected a finite beta >= 0, but got {beta}.")
-    return float(beta) ** 0.5
 
 
 class qFlexiBOLookahead(DecoupledAcquisitionFunction):
@@ -230,8 +151,8 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         self.register_buffer("X_designs", X_designs)
         submodels = cast(Iterable[Model], model.models)
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
-        self._is_ensemble = is_ensemble(model)
         self._num_models = _common_size([gp.num_models for gp in self._data_gps])
+        self._is_batched = self._num_models > 1 and not is_ensemble(model)
         self._set_gps(self._data_gps)
         if X_pending is not None:
             if X_pending_evaluation_mask is None:
@@ -242,8 +163,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
     @property
     def expected_loss(self) -> Tensor:
         """Loss before measuring, with pending measurements taken as made."""
-        loss = self._current
-        return loss.mean(dim=0) if self._is_ensemble else loss.squeeze(0)
+        return self._current if self._is_batched else self._current.mean(dim=0)
 
     def set_X_pending(
         self,
@@ -259,11 +179,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         """
         super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
         super().set_X_pending(X_pending, X_pending_evaluation_mask)
-        gps = [
-            gp.condition_masked(self.X_pending, self.X_pending_evaluation_mask, outcome)
-            for outcome, gp in enumerate(self._data_gps)
-        ]
-        self._set_gps(gps)
+        self._condition(self.X_pending, self.X_pending_evaluation_mask)
 
     # BoTorch types the decorator for its base class only.
     @t_batch_mode_transform()  # pyright: ignore[reportArgumentType]
@@ -281,12 +197,18 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``q x m``.
         """
         mask = self._mask_for(X)
-        batches = X.reshape(-1, *X.shape[-2:])
-        per_batch = len(self.X_designs) ** max(1, self.num_outputs - 1)
-        per_batch = per_batch * self.quadrature_nodes * self._num_models
-        chunks = batches.split(max(1, _CHUNK_ELEMENTS // per_batch))
-        gains = torch.cat([self._gain(chunk, mask) for chunk in chunks])
-        gains = gains.reshape(X.shape[:-2])
+        batch_shape = X.shape[:-2]
+        if self._is_batched:  # one value per model and batch: models come first
+            batch_shape = torch.broadcast_shapes(batch_shape, (self._num_models,))
+            expanded = X.expand(*batch_shape, *X.shape[-2:]).movedim(-3, 0)
+            batches = expanded.reshape(self._num_models, -1, *X.shape[-2:])
+        else:
+            batches = X.reshape(1, batch_shape.numel(), *X.shape[-2:])
+        gains = self._chunked_gains(batches, mask)  # s x b
+        if self._is_batched:
+            gains = gains.reshape(-1, *batch_shape[:-1]).movedim(0, -1)
+        else:
+            gains = gains.mean(dim=0).reshape(batch_shape)
         if self.cost_aware_utility is None:
             return gains
         return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
@@ -303,19 +225,30 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             )
         return mask
 
+    def _chunked_gains(self, X: Tensor, mask: Tensor) -> Tensor:
+        variables = [count for count in mask.sum(dim=0).tolist() if count > 0]
+        per_batch = self._num_models * num_elements(
+            len(self.X_designs), self.num_outputs, variables, self.quadrature_nodes
+        )
+        chunks = X.split(max(1, _CHUNK_ELEMENTS // per_batch), dim=1)
+        return torch.cat([self._gain(chunk, mask) for chunk in chunks], dim=1)
+
     def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
-        """Expected reduction of the loss for ``b x q x d`` batches, ``b``-dim."""
+        """Expected reduction of the loss for ``1 x b x q x d`` or ``s x b x q x d``."""
         sd = list(self._sd.unbind(dim=-1))  # s x N each
         directions: dict[int, Tensor] = {}
         for i, gp in enumerate(self._gps):
-            points = X[:, mask[:, i]]
-            if points.shape[1] == 0:
+            points = X[..., mask[:, i], :]
+            q = points.shape[-2]
+            if q == 0:
                 continue
-            whitened = gp.whiten(points.reshape(-1, X.shape[-1]))
-            moves = gp.directions(self._targets[i], whitened, q=points.shape[1])
+            whitened = gp.whiten(points.reshape(len(X), -1, X.shape[-1]))
+            moves = gp.directions(self._targets[i], whitened, q)
             directions[i] = moves * self.weights[i]  # s x b x q_i x N
             variance = sd[i].square().unsqueeze(-2) - directions[i].square().sum(-2)
             sd[i] = _safe_sqrt(variance)
+        if len(directions) == 0:
+            return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         expected = 0.0 * X.sum(dim=(-2, -1))
         for weight, scale in self.loss.terms:
             corners = self._mean + scale * self._sd
@@ -325,7 +258,22 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             }
             value = expected_hypervolume(corners, moving, self.quadrature_nodes)
             expected = expected + weight * value
-        return (self._current.unsqueeze(-1) - expected).mean(dim=0)
+        return self._current.unsqueeze(-1) - expected
+
+    def _apply(self, *args: Any, **kwargs: Any) -> qFlexiBOLookahead:
+        """Move to another dtype or device, and compute again what is cached."""
+        super()._apply(*args, **kwargs)
+        submodels = cast(Iterable[Model], self.model.models)
+        self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
+        pending, pending_mask = self.X_pending, self.X_pending_evaluation_mask
+        if pending is not None:
+            pending = pending.to(self.X_designs)
+        self._condition(pending, pending_mask)
+        return self
+
+    def _condition(self, X: Tensor | None, mask: Tensor | None) -> None:
+        gps = enumerate(self._data_gps)
+        self._set_gps([gp.condition_masked(X, mask, outcome) for outcome, gp in gps])
 
     def _set_gps(self, gps: list[ConditionedGP]) -> None:
         """Whiten the reference designs and compute the loss before measuring."""

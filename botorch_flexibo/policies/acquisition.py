@@ -14,7 +14,8 @@ from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cost
 from botorch_flexibo.acquisition.flexibo import FlexiBO
-from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
+from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
+from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
 from botorch_flexibo.optim.designs import sample_region_designs

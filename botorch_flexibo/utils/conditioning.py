@@ -23,6 +23,7 @@ from torch import Tensor
 
 # Points of an outcome transform at which its slope is compared.
 _PROBES = (0.0, 1.0, 3.0)
+_LINEARITY = 1e-6
 
 
 class WhitenedDesigns(NamedTuple):
@@ -120,7 +121,7 @@ class ConditionedGP:
         """
         mean = self._gp.mean_module(designs.inputs)
         mean = mean + (designs.factor * self._residual).sum(dim=-2)
-        return self._untransform(mean), self.scale * designs.variance.sqrt()
+        return self._untransform(mean), self.scale.abs() * designs.variance.sqrt()
 
     def directions(
         self, targets: WhitenedDesigns, X: WhitenedDesigns, q: int
@@ -149,7 +150,10 @@ class ConditionedGP:
         else:
             inputs = X.inputs.reshape(s, p // q, q, -1)
             factor = X.factor.reshape(s, -1, p // q, q).permute(0, 2, 1, 3)
-            joint = self._kernel(inputs, inputs) - factor.mT @ factor
+            # The kernels' batch dimension comes last, before the points.
+            inputs = inputs.transpose(0, 1)
+            joint = self._kernel(inputs, inputs).transpose(0, 1)
+            joint = joint - factor.mT @ factor
             noise = self.noise.unsqueeze(-1).expand_as(noisy)
             chol = psd_safe_cholesky(joint + torch.diag_embed(noise))
             moves = torch.linalg.solve_triangular(chol, cross, upper=False)
@@ -220,21 +224,19 @@ def _safe_rsqrt(x: Tensor) -> Tensor:
 
 
 def _check_model(model: Model) -> tuple[SingleTaskGP, _GaussianLikelihoodBase]:
-    likelihood = model.likelihood if isinstance(model, ExactGP) else None
-    if (
-        not isinstance(model, BatchedMultiOutputGPyTorchModel)
-        or not isinstance(likelihood, _GaussianLikelihoodBase)
-        or model.num_outputs != 1
-        or len(model.batch_shape) > 1
+    if isinstance(model, ExactGP) and isinstance(
+        model, BatchedMultiOutputGPyTorchModel
     ):
-        raise UnsupportedError(
-            "Expected exact single-output GPs with Gaussian noise (SingleTaskGP,"
-            " MixedSingleTaskGP, SingleTaskMultiFidelityGP, fully Bayesian GPs), but"
-            f" got {type(model).__name__} with {model.num_outputs} outputs and batch"
-            f" shape {list(model.batch_shape)}. Use one such model per outcome in a"
-            " ModelListGP."
-        )
-    return cast(SingleTaskGP, model), likelihood
+        likelihood = model.likelihood
+        single = model.num_outputs == 1 and len(model.batch_shape) <= 1
+        if single and isinstance(likelihood, _GaussianLikelihoodBase):
+            return cast(SingleTaskGP, model), likelihood
+    raise UnsupportedError(
+        "Expected exact single-output GPs with Gaussian noise and at most one batch"
+        " dimension (SingleTaskGP, MixedSingleTaskGP, SingleTaskMultiFidelityGP, fully"
+        f" Bayesian GPs), but got {type(model).__name__}. Use one such model per"
+        " outcome in a ModelListGP."
+    )
 
 
 def _outcome_transform(gp: SingleTaskGP) -> OutcomeTransform | None:
@@ -255,10 +257,15 @@ def _outcome_scale(gp: SingleTaskGP) -> Tensor:
             for probe in _PROBES
         ]
     zero, one, three = (value.reshape(-1, 1) for value in values)
-    if not torch.allclose(three - zero, 3 * (one - zero)):
+    tolerance = _LINEARITY * (three - zero).abs() + 1e2 * _eps(zero) * zero.abs()
+    if ((three - zero) - 3 * (one - zero)).abs().gt(tolerance).any():
         raise UnsupportedError(
             "Expected an affine outcome transform such as Standardize, under which"
             f" posteriors stay Gaussian, but got {type(transform).__name__}. Transform"
             " the data before modelling instead."
         )
     return one - zero
+
+
+def _eps(x: Tensor) -> float:
+    return torch.finfo(x.dtype).eps

@@ -6,7 +6,7 @@ All outcomes are maximised and relative to the reference point, which is the ori
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ def expected_hypervolume(
         A ``s x b``-dim tensor. Up to three outcomes the hypervolume of each node is
         exact, beyond that it is that of ``scalarized_hypervolume``.
     """
-    if Y.shape[-1] <= 3 and len(moving) == 1:
+    if Y.shape[-1] in (2, 3) and len(moving) == 1:
         ((column, outcome),) = moving.items()
         fixed = [y for i, y in enumerate(Y.unbind(dim=-1)) if i != column]
         expected = _expected_staircase if len(fixed) == 1 else _expected_terraces
@@ -63,6 +63,29 @@ def expected_hypervolume(
         nodes = nodes[:, count:]
     points = torch.stack(torch.broadcast_tensors(*columns), dim=-1)
     return volume(points) @ weights
+
+
+def num_elements(
+    num_designs: int, num_outcomes: int, variables: Sequence[int], num_nodes: int
+) -> int:
+    r"""Elements of the largest temporary of ``expected_hypervolume``, per batch.
+
+    Args:
+        num_designs: The number of points ``N``.
+        num_outcomes: The number of outcomes ``m``.
+        variables: The number of variables of each moving outcome.
+        num_nodes: Quadrature nodes per variable.
+
+    Returns:
+        The number of elements.
+    """
+    if len(variables) == 0:
+        return num_designs
+    nodes = len(gaussian_quadrature(num_nodes, sum(variables))[0])
+    if num_outcomes <= 3:
+        grid = num_designs ** (num_outcomes - 1)
+        return nodes * grid * (1 if len(variables) == 1 else num_outcomes)
+    return nodes * num_designs * _NUM_SCALARIZATIONS
 
 
 def volume(Y: Tensor) -> Tensor:
