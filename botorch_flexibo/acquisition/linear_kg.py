@@ -150,5 +150,5 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             pairs = zip(gps, self._targets, strict=True)
             means = torch.cat([gp.moments(target)[0] for gp, target in pairs])  # m x N
             spread = means.amax(dim=-1) - means.amin(dim=-1)
-            self._range = spread.clamp_min(torch.finfo(means.dtype).tiny)
+            self._range = torch.where(spread > 0, spread, 1.0)
             self._scalarized = self._weights @ (means / self._range.unsqueeze(-1))

@@ -205,7 +205,8 @@ class LookaheadFactory:
         beta: The confidence scale.
         loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`.
         quadrature_nodes: Nodes per measurement.
-        num_designs: The largest number of reference designs.
+        num_designs: The largest number of reference designs. None takes 128 for two
+            outcomes and 64 for more, where values cost their square.
         weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
         decision_cost: The price of one decision, in the unit of the costs.
 
@@ -218,7 +219,7 @@ class LookaheadFactory:
     beta: float = 1.0
     loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.region
     quadrature_nodes: int = 6
-    num_designs: int = 128
+    num_designs: int | None = None
     weighting: Callable[[Tensor], Tensor] = per_cost
     decision_cost: float = 0.0
 
@@ -239,7 +240,7 @@ class LookaheadFactory:
             model,
             space,
             state.ref_point,
-            num_designs=self.num_designs,
+            num_designs=self._num_designs(model.num_outputs),
             beta=self.beta,
             X=state.X,
             seed=state.seed,
@@ -256,6 +257,11 @@ class LookaheadFactory:
             ),
             target_fidelities=state.target_fidelities,
         )
+
+    def _num_designs(self, num_outcomes: int) -> int:
+        if self.num_designs is not None:
+            return self.num_designs
+        return 128 if num_outcomes == 2 else 64
 
 
 def finite_choices(state: DecoupledState) -> Tensor:

@@ -20,6 +20,9 @@ from botorch_flexibo.utils.quadrature import gaussian_quadrature
 # Beyond three outcomes the hypervolume is estimated along this many directions.
 _NUM_SCALARIZATIONS = 512
 _SOBOL_SEED = 0
+# Weight of elements that loops over designs pass over again and again: they are to stay
+# in the innermost caches.
+_PASSED_OVER = 8
 
 
 class MovingOutcome(NamedTuple):
@@ -48,11 +51,14 @@ def expected_hypervolume(
         A ``s x b``-dim tensor. Up to three outcomes the hypervolume of each node is
         exact, beyond that it is that of ``scalarized_hypervolume``.
     """
-    if Y.shape[-1] in (2, 3) and len(moving) == 1:
+    if Y.shape[-1] > 1 and len(moving) == 1:
         ((column, outcome),) = moving.items()
         fixed = [y for i, y in enumerate(Y.unbind(dim=-1)) if i != column]
-        expected = _expected_staircase if len(fixed) == 1 else _expected_terraces
-        return expected(*fixed, outcome, num_nodes)
+        if len(fixed) == 1:
+            return _expected_staircase(*fixed, outcome, num_nodes)
+        if len(fixed) == 2:
+            return _expected_terraces(*fixed, outcome, num_nodes)
+        return _expected_scalarized(fixed, outcome, column, num_nodes)
     variables = sum(outcome.directions.shape[-2] for outcome in moving.values())
     nodes, weights = gaussian_quadrature(num_nodes, variables)
     nodes, weights = nodes.to(Y), weights.to(Y)
@@ -82,9 +88,13 @@ def num_elements(
     if len(variables) == 0:
         return num_designs
     nodes = len(gaussian_quadrature(num_nodes, sum(variables))[0])
+    if len(variables) == 1 and num_outcomes <= 2:
+        return nodes * num_designs
+    if len(variables) == 1:  # passed over once per design
+        columns = num_designs if num_outcomes == 3 else _NUM_SCALARIZATIONS
+        return _PASSED_OVER * nodes * columns
     if num_outcomes <= 3:
-        grid = num_designs ** (num_outcomes - 1)
-        return nodes * grid * (1 if len(variables) == 1 else num_outcomes)
+        return nodes * num_outcomes * num_designs ** (num_outcomes - 1)
     return nodes * num_designs * _NUM_SCALARIZATIONS
 
 
@@ -127,8 +137,12 @@ def scalarized_hypervolume(
         reach = torch.minimum(
             reach, Y[..., i : i + 1].clamp_min(0.0) / directions[:, i]
         )
-    constant = math.pi ** (m / 2) / (2**m * math.gamma(m / 2 + 1))
-    return constant * reach.amax(dim=-2).pow(m).mean(dim=-1)
+    return _ball(m) * reach.amax(dim=-2).pow(m).mean(dim=-1)
+
+
+def _ball(m: int) -> float:
+    """Volume of the positive part of the unit ball."""
+    return math.pi ** (m / 2) / (2**m * math.gamma(m / 2 + 1))
 
 
 @lru_cache(maxsize=8)
@@ -171,11 +185,37 @@ def _expected_terraces(
     columns = torch.arange(rank.shape[-1], device=rank.device)
     reaches = (rank.unsqueeze(-1) <= columns).to(first)  # s x N x N
     heights = _positions(_reorder(outcome, order), nodes.to(first)).clamp_min(0.0)
-    terraces = heights.unsqueeze(-1) * reaches[:, None, None]
-    terraces = terraces.cummax(dim=-2).values  # s x b x K x N x N
-    areas = terraces @ second_widths[:, None, None, :, None]
-    areas = (areas.squeeze(-1) @ first_widths[:, None, :, None]).squeeze(-1)
+    # Slice by slice: the terrace of one slice stays in cache, all at once would not.
+    terrace = torch.zeros_like(heights)  # s x b x K x N (c)
+    total = torch.zeros_like(heights)
+    for t in range(heights.shape[-1]):
+        step = heights[..., t : t + 1] * reaches[:, None, None, t]
+        terrace = torch.maximum(terrace, step)
+        total = total + first_widths[:, t, None, None, None] * terrace
+    areas = (total @ second_widths[:, None, :, None]).squeeze(-1)
     return areas @ weights.to(first)
+
+
+def _expected_scalarized(
+    fixed: Sequence[Tensor], outcome: MovingOutcome, column: int, num_nodes: int
+) -> Tensor:
+    """Many outcomes of which one moves: what the others reach is computed once."""
+    nodes, weights = gaussian_quadrature(num_nodes, outcome.directions.shape[-2])
+    m = len(fixed) + 1
+    directions = _sphere(_NUM_SCALARIZATIONS, m).to(fixed[0])
+    others = [i for i in range(m) if i != column]
+    reaches = [
+        y.clamp_min(0.0).unsqueeze(-1) / directions[:, i]
+        for y, i in zip(fixed, others, strict=True)
+    ]
+    reach = torch.stack(reaches).amin(dim=0)[:, None, None]  # s x 1 x 1 x N x L
+    heights = _positions(outcome, nodes.to(reach)).clamp_min(0.0)
+    inverse = 1 / directions[:, column]
+    farthest = torch.zeros_like(heights[..., :1]) * inverse  # s x b x K x L
+    for u in range(heights.shape[-1]):
+        reached = torch.minimum(reach[..., u, :], heights[..., u : u + 1] * inverse)
+        farthest = torch.maximum(farthest, reached)
+    return _ball(m) * farthest.pow(m).mean(dim=-1) @ weights.to(reach)
 
 
 def _slices(fixed: Tensor) -> tuple[Tensor, Tensor]:
