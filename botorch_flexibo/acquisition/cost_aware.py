@@ -174,4 +174,7 @@ class DecoupledCostUtility(CostAwareUtility):
             A ``sample_shape x batch_shape``-dim tensor of utilities.
         """
         divisor = self.weighting(self.cost(X, X_evaluation_mask))
-        return torch.where(deltas > 0, deltas / divisor, deltas * divisor)
+        gain = deltas > 0
+        # Nothing is divided where it would not count: gradients stay finite.
+        factor = torch.where(gain, 1 / torch.where(gain, divisor, 1.0), divisor)
+        return deltas * factor

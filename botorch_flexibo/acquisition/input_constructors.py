@@ -67,7 +67,7 @@ def construct_inputs_qFlexiBOLookahead(
     """
     X = _inputs(training_data)
     reference = _reference_point(ref_point, objective_thresholds, objective).to(X)
-    fidelities = dict(target_fidelities or {})
+    fidelities = {j % X.shape[-1]: v for j, v in (target_fidelities or {}).items()}
     if X_designs is None:
         space = SearchSpace(torch.as_tensor(bounds).to(X).T, fixed_features=fidelities)
         X_designs = sample_region_designs(

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
+from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model, ModelList
 from botorch.utils.sampling import sample_simplex
 from botorch.utils.transforms import t_batch_mode_transform
@@ -69,6 +70,9 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             X_evaluation_mask: A ``1 x m``-dim boolean tensor of the outcomes to
                 measure. None means all.
             seed: Seed of the weights.
+
+        Raises:
+            UnsupportedError: If a model is not a plain exact single-output GP.
         """
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
         self.cost_aware_utility = cost_aware_utility
@@ -77,6 +81,11 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
         self._data_gps = [
             ConditionedGP(submodel) for submodel in cast(Iterable[Model], model.models)
         ]
+        if max(gp.num_models for gp in self._data_gps) > 1:
+            raise UnsupportedError(
+                "Expected plain GPs, but got a batch or an ensemble of GPs. Use"
+                " qFlexiBOLookahead, which averages over ensembles."
+            )
         weights = sample_simplex(model.num_outputs, n=num_scalarizations, seed=seed)
         self._weights = weights.to(X_designs)  # L x m
         self._set_gps(self._data_gps)

@@ -201,12 +201,13 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if self._is_batched:  # one value per model and batch: models come first
             batch_shape = torch.broadcast_shapes(batch_shape, (self._num_models,))
             expanded = X.expand(*batch_shape, *X.shape[-2:]).movedim(-3, 0)
-            batches = expanded.reshape(self._num_models, -1, *X.shape[-2:])
+            count = batch_shape[:-1].numel()
+            batches = expanded.reshape(self._num_models, count, *X.shape[-2:])
         else:
             batches = X.reshape(1, batch_shape.numel(), *X.shape[-2:])
         gains = self._chunked_gains(batches, mask)  # s x b
         if self._is_batched:
-            gains = gains.reshape(-1, *batch_shape[:-1]).movedim(0, -1)
+            gains = gains.reshape(self._num_models, *batch_shape[:-1]).movedim(0, -1)
         else:
             gains = gains.mean(dim=0).reshape(batch_shape)
         if self.cost_aware_utility is None:
@@ -242,7 +243,8 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             q = points.shape[-2]
             if q == 0:
                 continue
-            whitened = gp.whiten(points.reshape(len(X), -1, X.shape[-1]))
+            flat = points.reshape(len(X), X.shape[1] * q, X.shape[-1])
+            whitened = gp.whiten(flat)
             moves = gp.directions(self._targets[i], whitened, q)
             directions[i] = moves * self.weights[i]  # s x b x q_i x N
             variance = sd[i].square().unsqueeze(-2) - directions[i].square().sum(-2)
@@ -267,7 +269,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
         pending, pending_mask = self.X_pending, self.X_pending_evaluation_mask
         if pending is not None:
-            pending = pending.to(self.X_designs)
+            self.X_pending = pending = pending.to(self.X_designs)
         self._condition(pending, pending_mask)
         return self
 

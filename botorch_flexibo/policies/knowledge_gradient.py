@@ -63,16 +63,17 @@ class HVKGFactory:
                 return_best_only=True,
                 options={"batch_limit": 5},
             )
-        return qHypervolumeKnowledgeGradient(
-            model,
-            state.ref_point,
-            num_fantasies=self.num_fantasies,
-            num_pareto=self.num_pareto,
-            sampler=ListSampler(*samplers),
-            current_value=current_value,
-            use_posterior_mean=True,
-            cost_aware_utility=DecoupledCostUtility(state.cost_model),
-        )
+            # Its inner sampler draws a seed.
+            return qHypervolumeKnowledgeGradient(
+                model,
+                state.ref_point,
+                num_fantasies=self.num_fantasies,
+                num_pareto=self.num_pareto,
+                sampler=ListSampler(*samplers),
+                current_value=current_value,
+                use_posterior_mean=True,
+                cost_aware_utility=DecoupledCostUtility(state.cost_model),
+            )
 
 
 @dataclass(frozen=True)

@@ -143,13 +143,14 @@ class ConditionedGP:
         s, p = X.variance.shape
         cross = self._kernel(X.inputs, targets.inputs)
         cross = cross - X.factor.mT @ targets.factor  # s x (b q) x N
-        cross = cross.reshape(s, p // q, q, -1)
+        cross = cross.reshape(s, p // q, q, cross.shape[-1])
         noisy = (X.variance + self.noise).reshape(s, p // q, q)
         if q == 1:
             moves = cross * _safe_rsqrt(noisy).unsqueeze(-1)
         else:
-            inputs = X.inputs.reshape(s, p // q, q, -1)
-            factor = X.factor.reshape(s, -1, p // q, q).permute(0, 2, 1, 3)
+            inputs = X.inputs.reshape(s, p // q, q, X.inputs.shape[-1])
+            factor = X.factor.reshape(s, X.factor.shape[1], p // q, q)
+            factor = factor.permute(0, 2, 1, 3)
             # The kernels' batch dimension comes last, before the points.
             inputs = inputs.transpose(0, 1)
             joint = self._kernel(inputs, inputs).transpose(0, 1)

@@ -23,6 +23,8 @@ _SOBOL_SEED = 0
 # Weight of elements that loops over designs pass over again and again: they are to stay
 # in the innermost caches.
 _PASSED_OVER = 8
+# Up to so many elements all slices are scanned at once.
+_SMALL = 2**18
 
 
 class MovingOutcome(NamedTuple):
@@ -87,6 +89,13 @@ def num_elements(
     """
     if len(variables) == 0:
         return num_designs
+    moves = sum(variables) * num_designs
+    return max(moves, _volume_elements(num_designs, num_outcomes, variables, num_nodes))
+
+
+def _volume_elements(
+    num_designs: int, num_outcomes: int, variables: Sequence[int], num_nodes: int
+) -> int:
     nodes = len(gaussian_quadrature(num_nodes, sum(variables))[0])
     if len(variables) == 1 and num_outcomes <= 2:
         return nodes * num_designs
@@ -185,15 +194,24 @@ def _expected_terraces(
     columns = torch.arange(rank.shape[-1], device=rank.device)
     reaches = (rank.unsqueeze(-1) <= columns).to(first)  # s x N x N
     heights = _positions(_reorder(outcome, order), nodes.to(first)).clamp_min(0.0)
+    total = _summed_terraces(heights, reaches, first_widths)  # s x b x K x N (c)
+    areas = (total @ second_widths[:, None, :, None]).squeeze(-1)
+    return areas @ weights.to(first)
+
+
+def _summed_terraces(heights: Tensor, reaches: Tensor, widths: Tensor) -> Tensor:
+    """Sum over slices ``t`` of width times running maximum of what reaches column c."""
+    if heights.numel() * heights.shape[-1] <= _SMALL:  # fewer, larger operations
+        terraces = heights.unsqueeze(-2) * reaches.mT[:, None, None]
+        terraces = terraces.cummax(dim=-1).values
+        return (terraces @ widths[:, None, None, :, None]).squeeze(-1)
     # Slice by slice: the terrace of one slice stays in cache, all at once would not.
-    terrace = torch.zeros_like(heights)  # s x b x K x N (c)
-    total = torch.zeros_like(heights)
+    terrace, total = torch.zeros_like(heights), torch.zeros_like(heights)
     for t in range(heights.shape[-1]):
         step = heights[..., t : t + 1] * reaches[:, None, None, t]
         terrace = torch.maximum(terrace, step)
-        total = total + first_widths[:, t, None, None, None] * terrace
-    areas = (total @ second_widths[:, None, :, None]).squeeze(-1)
-    return areas @ weights.to(first)
+        total = total + widths[:, t, None, None, None] * terrace
+    return total
 
 
 def _expected_scalarized(

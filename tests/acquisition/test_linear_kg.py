@@ -164,7 +164,7 @@ def test_values_equal_brute_force_over_the_nodes(m, noise, nodes):
     models = list(gp_list(m, noise).models)
     X = STRANGERS[[0, 3, 4]]
     for mask in masks_of(m):
-        if nodes ** sum(mask) > 64:  # Sobol nodes
+        if nodes ** sum(mask) > (27 if m == 3 else 64):  # slow, or Sobol nodes
             continue
         expected = [by_quadrature(models, x, mask, nodes) for x in X.split(1)]
         assert max(expected) > 1e-3
@@ -232,8 +232,7 @@ def test_for_two_designs_values_are_those_of_the_closed_form(outcome, noise):
         acqf = kg(noise=noise, X_designs=designs, quadrature_nodes=nodes)
         actual = value(acqf, STRANGERS.unsqueeze(-2), mask).numpy()
         errors.append(np.abs(actual - expected).max() / max(expected))
-    print(errors)
-    assert errors[1] < 0.02
+    assert errors[1] < 0.005
     assert errors[1] < errors[0]
 
 
@@ -456,7 +455,7 @@ def test_the_gradient_is_right(nodes, m, noise):
     for mask in ([True, False, False], [True, True, True]):
         chosen = torch.tensor([mask[:m]])
         acqf = kg(m, noise, quadrature_nodes=nodes, X_evaluation_mask=chosen)
-        X = rand(2, 1, 2, seed=6).requires_grad_()
+        X = STRANGERS[3:5].unsqueeze(-2).clone().requires_grad_()
         assert torch.autograd.gradcheck(acqf, (X,))
         (gradient,) = torch.autograd.grad(acqf(X).sum(), X)
         assert (gradient != 0).any()
@@ -476,7 +475,10 @@ def test_the_best_pair_of_a_finite_set_is_found():
     bounds = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     request = optimize_acqf_decoupled(acqf, bounds, choices=STRANGERS)
     scores = torch.stack(
-        [value(acqf, STRANGERS.unsqueeze(-2), m) for m in ([True, False], [False, True])]
+        [
+            value(acqf, STRANGERS.unsqueeze(-2), m)
+            for m in ([True, False], [False, True])
+        ]
     )
     outcome, row = divmod(int(scores.argmax()), len(STRANGERS))
     assert torch.equal(request.X, STRANGERS[row : row + 1])

@@ -89,7 +89,9 @@ def test_the_region_and_the_optimistic_part_have_no_constant(beta):
     # Differences of volumes: they vanish where the boxes are points.
     for loss in (HypervolumeLoss.region(beta), HypervolumeLoss.optimistic(beta)):
         assert sum(weight for weight, _ in loss.terms) == 0
-    assert math.isclose(max(s for _, s in HypervolumeLoss.region(beta).terms) ** 2, beta)
+    assert math.isclose(
+        max(s for _, s in HypervolumeLoss.region(beta).terms) ** 2, beta
+    )
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, 4.0])

@@ -3,6 +3,7 @@ r"""Row look-up against a dictionary."""
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 DEVICES = ["cpu"]
 if torch.cuda.is_available():
@@ -141,3 +142,67 @@ def test_rows_that_are_not_a_matrix_are_refused(shape):
         BotorchTensorDimensionError, match=r"Expected rows to be `n x d`, but got `"
     ):
         RowIndex(torch.zeros(shape))
+
+
+# --- unique rows ----------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    data=st.data(),
+    d=st.integers(1, 4),
+    n=st.integers(0, 12),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_unique_rows_are_the_first_copies_in_their_order(data, d, n, dtype):
+    values = st.sampled_from(VALUES)
+    X = torch.from_numpy(data.draw(arrays(dtype, (n, d), elements=values)))
+    first = dict.fromkeys(tuple(row) for row in X.tolist())  # keeps the order
+    actual = unique_rows(X)
+    assert actual.dtype == X.dtype
+    assert actual.shape == (len(first), d)
+    assert [tuple(row) for row in actual.tolist()] == list(first)
+
+
+def test_of_two_zeros_the_first_is_kept_with_its_sign():
+    X = torch.tensor([[-0.0, 1.0], [0.0, 1.0], [0.0, -0.0], [-0.0, 0.0]])
+    actual = unique_rows(X)
+    assert torch.equal(actual, X[[0, 2]])
+    assert torch.equal(actual.signbit(), X[[0, 2]].signbit())
+
+
+def test_rows_without_repetitions_are_returned_as_they_are():
+    X = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator())
+    assert unique_rows(X) is X
+    above = torch.nextafter(X, torch.full_like(X, 2.0))
+    both = torch.cat([X, above])
+    assert torch.equal(unique_rows(both), both)
+
+
+def test_unique_rows_are_those_of_torch_up_to_their_order():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randint(4, (300, 3), generator=generator).double()
+    actual = unique_rows(X)
+    assert len(actual) < len(X)
+    assert torch.equal(actual.unique(dim=0), X.unique(dim=0))
+    assert len(actual) == len(X.unique(dim=0))
+    assert torch.equal(unique_rows(actual), actual)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_no_rows_stay_no_rows(d):
+    assert unique_rows(torch.empty(0, d)).shape == (0, d)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_unique_rows_stay_on_their_device(device):
+    X = torch.tensor([[1.0], [2.0], [1.0]], device=device)
+    actual = unique_rows(X)
+    assert actual.device.type == device
+    assert actual.tolist() == [[1.0], [2.0]]
+
+
+def test_unique_rows_of_something_else_than_a_matrix_are_refused():
+    message = "Expected rows to be `n x d`, but got `3`."
+    with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
+        unique_rows(torch.zeros(3))
