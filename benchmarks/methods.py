@@ -52,9 +52,9 @@ def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
     dearest = float(_typical_costs(problem).max())
     return AcquisitionPolicy(
         LookaheadFactory(**options),
-        q=50,
+        q=25,
         batch_cost=dearest / 10,
-        options=SearchOptions(max_rescored=512),
+        options=SearchOptions(max_rescored=128),
     )
 
 
@@ -109,6 +109,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         FlexiBOFactory(weighting=unweighted)
     ),
     "lookahead": _lookahead,
+    "lookahead, one at a time": _study(),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)

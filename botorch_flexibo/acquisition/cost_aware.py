@@ -176,5 +176,5 @@ class DecoupledCostUtility(CostAwareUtility):
         divisor = self.weighting(self.cost(X, X_evaluation_mask))
         gain = deltas > 0
         # Nothing is divided where it would not count: gradients stay finite.
-        factor = torch.where(gain, 1 / torch.where(gain, divisor, 1.0), divisor)
-        return deltas * factor
+        utility = deltas / torch.where(gain, divisor, 1.0)
+        return torch.where(gain, utility, deltas * divisor)

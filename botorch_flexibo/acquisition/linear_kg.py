@@ -145,7 +145,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             direction = gp.directions(self._targets[i], gp.whiten(X), q=1)[0]
             moves.append(direction / self._range[i])  # b x 1 x N
         nodes, weights = gaussian_quadrature(self.quadrature_nodes, len(outcomes))
-        value = 0.0
+        value = torch.zeros(len(X), dtype=X.dtype, device=X.device)
         for w, current in zip(self._weights, self._scalarized, strict=True):
             steps = torch.cat(moves, dim=-2) * w[outcomes, None]  # b x |S| x N
             values = current + nodes.to(X) @ steps  # b x K x N

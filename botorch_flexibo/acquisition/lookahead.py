@@ -286,10 +286,11 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             means, sds = zip(*(gp.moments(target) for gp, target in pairs), strict=True)
             self._mean = self._stack(means) * self.weights - self.ref_point
             self._sd = self._stack(sds) * self.weights.abs()
-            self._current = sum(
-                (weight * volume(self._mean + scale * self._sd))
+            volumes = [
+                weight * volume(self._mean + scale * self._sd)
                 for weight, scale in self.loss.terms
-            )
+            ]
+            self._current = torch.stack(volumes).sum(dim=0)
 
     def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
         return torch.stack([y.expand(self._num_models, -1) for y in outcomes], dim=-1)

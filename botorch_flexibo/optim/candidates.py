@@ -277,7 +277,6 @@ class ContinuousCandidates:
         space, options = self._space, self._options
         self._acqf.X_evaluation_mask = mask.unsqueeze(0)
         acqf = self._acqf if starts is None else _Scaled(self._acqf, scale)
-        settings = {"maxiter": options.maxiter}
         if space.is_mixed:
             X, value = optimize_acqf_mixed_alternating(
                 acqf,
@@ -298,14 +297,15 @@ class ContinuousCandidates:
                 q=1,
                 num_restarts=options.num_restarts if starts is None else len(starts),
                 raw_samples=options.raw_samples,
-                options=settings,
+                options={"maxiter": options.maxiter},
                 inequality_constraints=list(space.inequality_constraints) or None,
                 fixed_features=dict(space.fixed_features) or None,
                 batch_initial_conditions=starts,
                 # Kinks stop a line search: its best design counts, without a warning.
                 retry_on_optimization_warning=starts is None,
             )
-        return self._pick(X.detach(), mask, value.detach().reshape(()) * scale)
+        value = torch.as_tensor(value).detach().reshape(()) * scale
+        return self._pick(X.detach(), mask, value)
 
     def _pick(self, X: Tensor, mask: Tensor, value: Tensor) -> Pick:
         masks = mask.unsqueeze(0)

@@ -18,6 +18,7 @@ from botorch.models.transforms.outcome import OutcomeTransform
 from gpytorch.distributions import MultivariateNormal
 from gpytorch.likelihoods.gaussian_likelihood import _GaussianLikelihoodBase
 from gpytorch.models import ExactGP
+from linear_operator import LinearOperator
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
@@ -68,11 +69,15 @@ class ConditionedGP:
         with torch.no_grad():
             gp.eval()  # transforms the training inputs
             inputs = gp.train_inputs[0]
-            prior = MultivariateNormal(gp.mean_module(inputs), gp.covar_module(inputs))
-            observed = likelihood(prior, [inputs])
+            mean = cast(Tensor, gp.mean_module(inputs))
+            covariance = cast(LinearOperator, gp.covar_module(inputs))
+            observed = cast(
+                MultivariateNormal,
+                likelihood(MultivariateNormal(mean, covariance), [inputs]),
+            )
             residual = gp.train_targets - observed.mean
             # A new measurement has the mean noise of the old ones, as in BoTorch.
-            noise = likelihood.noise.mean(dim=-1, keepdim=True)
+            noise = cast(Tensor, likelihood.noise).mean(dim=-1, keepdim=True)
             self.noise = noise.expand(self._batch, 1)
             self._inputs = self._expand(inputs)
             self._chol = self._expand(psd_safe_cholesky(observed.covariance_matrix))
@@ -209,7 +214,7 @@ class ConditionedGP:
         return x.expand(self._batch, *x.shape[-2:])
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
-        return self._gp.covar_module(a, b).to_dense()
+        return cast(LinearOperator, self._gp.covar_module(a, b)).to_dense()
 
     def _untransform(self, mean: Tensor) -> Tensor:
         transform = _outcome_transform(self._gp)

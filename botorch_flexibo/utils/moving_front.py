@@ -57,9 +57,9 @@ def expected_hypervolume(
         ((column, outcome),) = moving.items()
         fixed = [y for i, y in enumerate(Y.unbind(dim=-1)) if i != column]
         if len(fixed) == 1:
-            return _expected_staircase(*fixed, outcome, num_nodes)
+            return _expected_staircase(fixed[0], outcome, num_nodes)
         if len(fixed) == 2:
-            return _expected_terraces(*fixed, outcome, num_nodes)
+            return _expected_terraces(fixed[0], fixed[1], outcome, num_nodes)
         return _expected_scalarized(fixed, outcome, column, num_nodes)
     variables = sum(outcome.directions.shape[-2] for outcome in moving.values())
     nodes, weights = gaussian_quadrature(num_nodes, variables)
