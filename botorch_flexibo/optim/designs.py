@@ -58,7 +58,7 @@ def identified_front(
         A ``k x d``-dim tensor of designs.
 
     Raises:
-        BotorchTensorDimensionError: If a fixed column does not exist.
+        InputDataError: If a fixed column does not exist.
     """
     space = SearchSpace(bounds, choices, fixed_features=fixed_features or {})
     with torch.no_grad():

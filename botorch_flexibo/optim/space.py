@@ -64,10 +64,13 @@ class SearchSpace:
             )
         d = bounds.shape[-1]
         columns = [*self.fixed_features, *self.discrete_dims, *self.cat_dims]
-        if not all(0 <= column < d for column in columns):
+        if not all(-d <= column < d for column in columns):
             raise InputDataError(
                 f"Expected columns within 0..{d - 1}, but got {sorted(columns)}."
             )
+        for name in ("fixed_features", "discrete_dims", "cat_dims"):
+            columns = {j % d: values for j, values in getattr(self, name).items()}
+            object.__setattr__(self, name, columns)  # negative columns from the end
         separate = {**self.discrete_dims, **self.cat_dims}
         fixed = {column: [value] for column, value in self.fixed_features.items()}
         for column, values in (separate | fixed).items():

@@ -35,8 +35,8 @@ def gaussian_quadrature(num_nodes: int, dim: int) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> nodes, weights = gaussian_quadrature(3, dim=1)
-        >>> (weights * nodes.squeeze(-1) ** 4).sum().item()  # E[z^4] = 3
-        3.0000...
+        >>> round((weights * nodes.squeeze(-1) ** 4).sum().item(), 9)  # E[z^4]
+        3.0
     """
     if num_nodes < 1 or dim < 1:
         raise InputDataError(

@@ -553,7 +553,7 @@ def test_many_candidates_take_bounded_memory_one_outcome_at_a_time(
     monkeypatch.setattr(lookahead_module, "_CHUNK_ELEMENTS", 20_000)
     with LargestTensor() as largest:
         values = value(acqf, X, mask)
-    assert 5_000 < largest.numel <= 20_000
+    assert 1_000 < largest.numel <= (20_000 if m == 2 else moving_front_module._SMALL)
     torch.testing.assert_close(values, expected, **CLOSE)
 
 

@@ -7,7 +7,7 @@ import math
 import moocore
 import pytest
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.exceptions.errors import InputDataError
 from botorch.models import ModelListGP
 from torch import Tensor
 
@@ -308,8 +308,7 @@ def test_fixed_columns_that_do_not_exist_are_refused(
 ) -> None:
     model, X, Y = sparse
     with pytest.raises(
-        BotorchTensorDimensionError,
-        match=r"^Target fidelity indices \[2\] are out of bounds for `d=2`\.$",
+        InputDataError, match=r"^Expected columns within 0\.\.1, but got \[2\]\.$"
     ):
         identified_front(
             model,

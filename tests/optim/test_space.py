@@ -280,7 +280,7 @@ def test_bounds_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["fixed_features", "discrete_dims", "cat_dims"])
-@pytest.mark.parametrize("column", [-1, 3])
+@pytest.mark.parametrize("column", [-4, 3])
 def test_columns_that_do_not_exist_are_refused(name: str, column: int) -> None:
     value = 0.0 if name == "fixed_features" else [0.0, 1.0]
     with pytest.raises(
@@ -314,3 +314,8 @@ def test_choices_out_of_bounds_are_refused(value: float) -> None:
         r" the bounds of the design set\.$",
     ):
         SearchSpace(BOUNDS, choices)
+
+
+def test_negative_columns_count_from_the_end() -> None:
+    space = SearchSpace(BOUNDS, fixed_features={-1: float(BOUNDS[0, -1])})
+    assert (space.sample(4, seed=0)[:, -1] == BOUNDS[0, -1]).all()

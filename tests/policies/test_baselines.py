@@ -264,9 +264,11 @@ def ask(policy: Policy, model: ModelList, state: DecoupledState) -> EvaluationRe
 def by_hand(
     factory: CoupledFactory, model: ModelList, state: DecoupledState
 ) -> AcquisitionFunction:
-    """BoTorch's own, with the completely measured designs as the baseline."""
+    """BoTorch's own, with the completely measured choices, or all, as the baseline."""
     sampler = SobolQMCNormalSampler(torch.Size([128]), seed=state.seed)
-    baseline = state.X[~state.Y.isnan().any(dim=-1)]
+    baseline = state.X
+    if state.choices is not None:
+        baseline = state.X[~state.Y.isnan().any(dim=-1)]
     with manual_seed(state.seed):  # BoTorch prunes the baseline by samples
         if factory is qlognehvi_factory:
             return qLogNoisyExpectedHypervolumeImprovement(
