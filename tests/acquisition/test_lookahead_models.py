@@ -54,6 +54,7 @@ from botorch_flexibo.acquisition import (
 from botorch_flexibo.acquisition import (
     lookahead as lookahead_module,
 )
+from botorch_flexibo.utils import moving_front as moving_front_module
 
 devices = pytest.mark.parametrize(
     "device",
