@@ -5,7 +5,7 @@ budget: as much as eight complete measurements cost. What counts is the truth of
 front that the model identifies. Runs are appended to a file as they end, and those that
 are in it already are not repeated:
 
-    python -m benchmarks.battery --problems ZDT2 --methods lookahead --ratios 10
+    python -m benchmarks.battery --problems ZDT2 --methods "look-ahead FlexiBO"
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
-    parser.add_argument("--methods", nargs="+", default=["lookahead"])
+    parser.add_argument("--methods", nargs="+", default=["look-ahead FlexiBO"])
     parser.add_argument("--ratios", nargs="+", type=float, default=[10.0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)

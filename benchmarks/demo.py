@@ -11,10 +11,12 @@ the same budget of GPU hours. What is reported is the truth: that of the table.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.environment import write_json
+from benchmarks.environment import describe, write_json
 from benchmarks.methods import METHODS
 from botorch_flexibo import DecoupledHistory, InitialDesign, run_decoupled_optimization
 from botorch_flexibo.plotting import (
@@ -39,6 +41,7 @@ from botorch_flexibo.plotting import (
 from botorch_flexibo.test_functions import NASBench201
 
 METHOD_NAMES = (
+    "look-ahead FlexiBO",
     "FlexiBO",
     "coupled qLogNEHVI",
     "qLogNEHVI + variance/cost",
@@ -84,13 +87,15 @@ def run_one(method: str, seed: int, gpu_hours: float) -> Run:
     return Run(method, seed, history, time.perf_counter() - start)
 
 
-def run_all(num_seeds: int, gpu_hours: float, workers: int) -> list[Run]:
+def run_all(
+    methods: Sequence[str], num_seeds: int, gpu_hours: float, workers: int
+) -> list[Run]:
     """All methods on all seeds, in parallel processes, longest first."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = [
             pool.submit(run_one, method, seed, gpu_hours)
-            for method in METHOD_NAMES
+            for method in methods
             for seed in range(num_seeds)
         ]
         finished = as_completed(futures)
@@ -161,7 +166,7 @@ def plot(runs: list[Run], out: Path) -> None:
     """Hypervolume against cost, what was measured when, and where the money went."""
     histories = {
         name: [run.history for run in runs if run.method == name]
-        for name in METHOD_NAMES
+        for name in dict.fromkeys(run.method for run in runs)
     }
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for metric, axis in zip(("hv_measured", "hv_identified"), axes, strict=True):
@@ -171,20 +176,35 @@ def plot(runs: list[Run], out: Path) -> None:
     plot_cost_breakdown(histories, ax=axis)
     figure.savefig(out / "spending.png", dpi=150)
     figure, axis = plt.subplots(figsize=(7, 2), layout="constrained")
-    plot_measurement_strip(histories["FlexiBO"][0], ax=axis)
+    plot_measurement_strip(next(iter(histories.values()))[0], ax=axis)
     figure.savefig(out / "measurements.png", dpi=150)
+
+
+def store(path: Path, summary: pd.DataFrame, gpu_hours: float) -> None:
+    """Store the summary; rows of methods that did not run now are kept."""
+    rows = summary.assign(commit=describe()["commit"]).to_dict("records")
+    if path.exists():
+        kept = json.loads(path.read_text())["rows"]
+        ran = set(summary["method"])
+        rows += [row for row in kept if row["method"] not in ran]
+    write_json(path, {"gpu_hours": gpu_hours, "rows": rows})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHOD_NAMES, default=METHOD_NAMES
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--gpu-hours", type=float, default=16.0)
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
     parser.add_argument("--store", type=Path, help="also store the summary here")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    runs = run_all(arguments.seeds, arguments.gpu_hours, arguments.workers)
+    runs = run_all(
+        arguments.methods, arguments.seeds, arguments.gpu_hours, arguments.workers
+    )
     frames = [
         run.history.to_pandas().assign(method=run.method, seed=run.seed) for run in runs
     ]
@@ -194,8 +214,7 @@ def main() -> None:
     plot(runs, arguments.out)
     print_table(summary, arguments.gpu_hours)
     if arguments.store:
-        result = {"gpu_hours": arguments.gpu_hours, "rows": summary.to_dict("records")}
-        write_json(arguments.store, result)
+        store(arguments.store, summary, arguments.gpu_hours)
     print(f"\nTables and figures are in {arguments.out.resolve()}")
 
 

@@ -80,22 +80,23 @@ def _study(**options: Any) -> MethodFactory:
 
 # Variants among which the defaults were chosen.
 STUDY: dict[str, MethodFactory] = {
-    "lookahead, q=1": _study(),
-    "lookahead, 1 node": _study(quadrature_nodes=1),
-    "lookahead, 3 nodes": _study(quadrature_nodes=3),
-    "lookahead, 16 nodes": _study(quadrature_nodes=16),
-    "lookahead, beta=0.25": _study(beta=0.25),
-    "lookahead, beta=4": _study(beta=4.0),
-    "lookahead, |U|=32": _study(num_designs=32),
-    "lookahead, |U|=64": _study(num_designs=64),
-    "lookahead, |U|=256": _study(num_designs=256),
-    "lookahead, log cost": _study(weighting=LogDamped(1.0)),
-    "lookahead, pessimistic": _study(loss=HypervolumeLoss.pessimistic),
-    "lookahead, pessimistic, beta=0.25": _study(
+    "look-ahead, q=1": _study(),
+    "look-ahead, 1 node": _study(quadrature_nodes=1),
+    "look-ahead, 3 nodes": _study(quadrature_nodes=3),
+    "look-ahead, 16 nodes": _study(quadrature_nodes=16),
+    "look-ahead, beta=0.25": _study(beta=0.25),
+    "look-ahead, beta=4": _study(beta=4.0),
+    "look-ahead, |U|=32": _study(num_designs=32),
+    "look-ahead, |U|=64": _study(num_designs=64),
+    "look-ahead, |U|=256": _study(num_designs=256),
+    "look-ahead, log cost": _study(weighting=LogDamped(1.0)),
+    "look-ahead, pessimistic": _study(loss=HypervolumeLoss.pessimistic),
+    "look-ahead, pessimistic, beta=0.25": _study(
         loss=HypervolumeLoss.pessimistic, beta=0.25
     ),
-    "lookahead, knowledge gradient": _study(loss=HypervolumeLoss.knowledge_gradient),
-    "lookahead, optimistic": _study(loss=HypervolumeLoss.optimistic),
+    "look-ahead, knowledge gradient": _study(loss=HypervolumeLoss.knowledge_gradient),
+    "look-ahead, balanced": _study(loss=HypervolumeLoss.balanced),
+    "look-ahead, optimistic": _study(loss=HypervolumeLoss.optimistic),
 }
 
 METHODS: dict[str, MethodFactory] = STUDY | {
@@ -108,8 +109,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "FlexiBO, no cost": lambda _: AcquisitionPolicy(
         FlexiBOFactory(weighting=unweighted)
     ),
-    "lookahead": _lookahead,
-    "lookahead, one at a time": _study(),
+    "look-ahead FlexiBO": _lookahead,
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)

@@ -78,6 +78,22 @@ class HypervolumeLoss:
         return cls(((1.0, _half_width(beta)), (-1.0, 0.0)))
 
     @classmethod
+    def balanced(cls, beta: float = 1.0) -> HypervolumeLoss:
+        r"""The region less what the means promise: ``HV{hi} - HV{mean} - HV{lo}``.
+
+        Args:
+            beta: The confidence scale: boxes are ``mean -+ sqrt(beta) * sd``.
+
+        Returns:
+            The loss.
+
+        Raises:
+            InputDataError: If ``beta`` is negative or not finite.
+        """
+        half_width = _half_width(beta)
+        return cls(((1.0, half_width), (-1.0, 0.0), (-1.0, -half_width)))
+
+    @classmethod
     def knowledge_gradient(cls, beta: float = 1.0) -> HypervolumeLoss:
         """Minus the hypervolume of the means [Daulton2023hvkg]_, on the design set.
 
