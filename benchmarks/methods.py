@@ -95,7 +95,7 @@ STUDY: dict[str, MethodFactory] = {
         loss=HypervolumeLoss.pessimistic, beta=0.25
     ),
     "look-ahead, knowledge gradient": _study(loss=HypervolumeLoss.knowledge_gradient),
-    "look-ahead, balanced": _study(loss=HypervolumeLoss.balanced),
+    "look-ahead, region": _study(loss=HypervolumeLoss.region),
     "look-ahead, optimistic": _study(loss=HypervolumeLoss.optimistic),
 }
 

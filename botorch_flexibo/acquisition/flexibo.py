@@ -37,7 +37,7 @@ from botorch_flexibo.utils.pareto_region import (
     undominated,
 )
 from botorch_flexibo.utils.posterior import marginal_moments
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.utils.rows import RowIndex, check_designs
 
 
 class FlexiBO(DecoupledAcquisitionFunction):
@@ -253,13 +253,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
 
 
 def _check_designs(X: Tensor, Y: Tensor | None, num_outcomes: int) -> None:
-    if X.ndim != 2 or len(X) == 0:
-        raise BotorchTensorDimensionError(
-            "Expected X_designs to be `n x d` with n >= 1, but got shape"
-            f" {shape_to_str(X.shape)}."
-        )
-    if not X.isfinite().all():
-        raise InputDataError("Expected finite X_designs, but got NaN or infinity.")
+    check_designs(X)
     duplicated = (RowIndex(X).find(X) != torch.arange(len(X), device=X.device)).sum()
     if duplicated > 0:
         raise InputDataError(

@@ -24,11 +24,7 @@ from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
-from botorch.exceptions.errors import (
-    BotorchTensorDimensionError,
-    InputDataError,
-    UnsupportedError,
-)
+from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
 from botorch.logging import shape_to_str
 from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
@@ -45,6 +41,7 @@ from botorch_flexibo.utils.moving_front import (
 )
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.quadrature import gaussian_quadrature
+from botorch_flexibo.utils.rows import check_designs
 
 # Elements of a chunk's largest temporary. Those that stay in cache are several times
 # faster than larger ones: 4 MiB of float64.
@@ -133,7 +130,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
                 affine, or the objective is not separable.
         """
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
-        _check_designs(X_designs)
+        check_designs(X_designs)
         m = model.num_outputs
         ref_point = torch.as_tensor(ref_point).to(X_designs)
         check_ref_point(ref_point, num_outcomes=m)
@@ -311,13 +308,3 @@ def _common_size(sizes: list[int]) -> int:
             " outcomes."
         )
     return max(sizes)
-
-
-def _check_designs(X: Tensor) -> None:
-    if X.ndim != 2 or len(X) == 0:
-        raise BotorchTensorDimensionError(
-            "Expected X_designs to be `N x d` with N >= 1, but got shape"
-            f" {shape_to_str(X.shape)}."
-        )
-    if not X.isfinite().all():
-        raise InputDataError("Expected finite X_designs, but got NaN or infinity.")

@@ -650,7 +650,7 @@ def test_models_that_are_no_list_are_refused():
     ("shape", "shown"), [((2,), "2"), ((0, 2), "0 x 2"), ((1, 3, 2), "1 x 3 x 2")]
 )
 def test_designs_that_are_not_a_matrix_are_refused(shape, shown):
-    message = f"Expected X_designs to be `N x d` with N >= 1, but got shape `{shown}`."
+    message = f"Expected X_designs to be `n x d` with n >= 1, but got shape `{shown}`."
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         lookahead(X_designs=torch.zeros(shape, dtype=torch.float64))
 
