@@ -154,7 +154,9 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if X_pending is not None:
             if X_pending_evaluation_mask is None:
                 shape = len(X_pending), m
-                X_pending_evaluation_mask = torch.ones(shape, dtype=torch.bool)
+                X_pending_evaluation_mask = torch.ones(
+                    shape, dtype=torch.bool, device=X_pending.device
+                )
             self.set_X_pending(X_pending, X_pending_evaluation_mask)
 
     @property
