@@ -103,7 +103,7 @@ def run_all(
             future.result()
             for future in tqdm(finished, total=len(futures), desc="runs")
         ]
-    return sorted(runs, key=lambda r: (METHOD_NAMES.index(r.method), r.seed))
+    return sorted(runs, key=lambda r: (list(methods).index(r.method), r.seed))
 
 
 def summarize(runs: list[Run]) -> pd.DataFrame:
@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument(
-        "--methods", nargs="+", choices=METHOD_NAMES, default=METHOD_NAMES
+        "--methods", nargs="+", choices=list(METHODS), default=METHOD_NAMES
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--gpu-hours", type=float, default=16.0)

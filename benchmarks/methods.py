@@ -110,6 +110,9 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         FlexiBOFactory(weighting=unweighted)
     ),
     "look-ahead FlexiBO": _lookahead,
+    "look-ahead FlexiBO, region": lambda problem: _lookahead(
+        problem, loss=HypervolumeLoss.region
+    ),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
