@@ -11,6 +11,7 @@ import botorch_flexibo
 import botorch_flexibo.policies
 import botorch_flexibo.test_functions
 import botorch_flexibo.utils
+from botorch_flexibo.optim import SearchSpace
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,9 @@ def example_names(request: pytest.FixtureRequest) -> None:
     state = botorch_flexibo.policies.DecoupledState(
         X=X,
         Y=Y,
-        bounds=bounds,
+        space=SearchSpace(bounds, designs),
         ref_point=torch.tensor([0.0, -1.0], dtype=torch.double),
         cost_model=FixedCostModel(torch.tensor([10.0, 1.0], dtype=torch.double)),
-        choices=designs,
     )
     for module in (
         botorch_flexibo.policies,

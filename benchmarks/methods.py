@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
-from botorch.models.model import ModelList
 
 from botorch_flexibo import (
     AcquisitionPolicy,
@@ -18,9 +16,9 @@ from botorch_flexibo import (
     VariancePerCostPolicy,
 )
 from botorch_flexibo.acquisition import HypervolumeLoss, unweighted
-from botorch_flexibo.optim import EvaluationRequest, SearchOptions, SearchSpace
+from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import (
-    DecoupledState,
+    DiscretizedPolicy,
     HVKGFactory,
     LinearKGFactory,
     LookaheadFactory,
@@ -56,21 +54,6 @@ def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128),
     )
-
-
-class _Discretized(Policy):
-    """A policy for finite sets, on Sobol designs and those measured."""
-
-    def __init__(self, policy: Policy, num_designs: int = 1000) -> None:
-        self.policy = policy
-        self.num_designs = num_designs
-
-    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        if state.choices is None:
-            space = SearchSpace(state.bounds)
-            designs = torch.cat([state.X, space.sample(self.num_designs, state.seed)])
-            state = replace(state, choices=designs)
-        return self.policy(model, state)
 
 
 def _study(**options: Any) -> MethodFactory:
@@ -126,7 +109,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
         CoupledPolicy(max_candidates=256)
     ),
-    "FlexiBO, discretised": lambda problem: _Discretized(_flexibo(problem)),
+    "FlexiBO, discretised": lambda problem: DiscretizedPolicy(_flexibo(problem)),
     "random, equal money": lambda _: RandomPolicy(),
     "random, coupled": lambda problem: RandomPolicy(_all_outcomes(problem)),
     "random, decoupled": lambda _: RandomPolicy(weighting=unweighted),

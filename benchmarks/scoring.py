@@ -24,6 +24,7 @@ from torch import Tensor
 
 from benchmarks.environment import write_json
 from botorch_flexibo import FlexiBOFactory, fit_decoupled_model
+from botorch_flexibo.optim import SearchSpace
 from botorch_flexibo.policies import DecoupledState, qlognehvi_factory
 from botorch_flexibo.test_functions import NASBench201
 
@@ -42,10 +43,9 @@ def _setup() -> tuple[ModelList, DecoupledState]:
     state = DecoupledState(
         X=X,
         Y=Y,
-        bounds=problem.bounds,
+        space=SearchSpace(problem.bounds, problem.choices),
         ref_point=problem.ref_point,
         cost_model=FixedCostModel(costs),
-        choices=problem.choices,
     )
     return model, state
 

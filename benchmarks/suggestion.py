@@ -28,7 +28,7 @@ from botorch_flexibo import (
     DecoupledModelFitter,
     LookaheadFactory,
 )
-from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import DecoupledState, HVKGFactory, Policy
 from botorch_flexibo.test_functions import DecoupledZDT2
 
@@ -54,7 +54,7 @@ def setting(num_measured: int, seed: int) -> tuple[ModelListGP, DecoupledState]:
     state = DecoupledState(
         X=X,
         Y=Y,
-        bounds=problem.bounds,
+        space=SearchSpace(problem.bounds),
         ref_point=problem.ref_point,
         cost_model=FixedCostModel(problem.costs),
         seed=seed,

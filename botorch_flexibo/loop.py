@@ -19,7 +19,8 @@ from botorch_flexibo.models.cost import CostModel, predicted_costs
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.designs import identified_front
-from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.fronts import hypervolume
 from botorch_flexibo.utils.posterior import posterior_mean
@@ -27,6 +28,7 @@ from botorch_flexibo.utils.posterior import posterior_mean
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
 _SEED_STRIDE = 1_000_003
+_NO_EFFORT = Effort()
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def run_decoupled_optimization(
     try:
         with manual_seed(run.measurement_seed()):
             run.measure(run.initial_request(initial), decision=0, strict=strict)
-            run.learn()
+            run.learn(fit=policy.uses_model)
         while run.stop_reason == "running":
             if any([callback(run.history()) for callback in callbacks]):
                 run.stop_reason = "callback"
@@ -191,6 +193,7 @@ class _Run:
     ) -> None:
         self.problem = problem
         self.choices = problem.choices if choices is None else choices
+        self.space = _space(problem, self.choices)
         self.budget = budget
         self.cost_model = cost_model
         self.seed = seed
@@ -201,8 +204,8 @@ class _Run:
         self._fitter = DecoupledModelFitter(
             problem.bounds, categorical_features=problem.categorical_features
         )
-        self._model: ModelList | None = None
         self._fit_seconds = 0.0
+        self._effort = Effort()
         self._last_front_at = -torch.inf
 
     def policy_seed(self) -> int:
@@ -223,18 +226,19 @@ class _Run:
         state = DecoupledState(
             X=self.ledger.X,
             Y=self.ledger.Y,
-            bounds=self.problem.bounds,
+            space=self.space,
             ref_point=self.problem.ref_point,
             cost_model=self._believed_costs(),
-            choices=self.choices,
             iteration=self.decision,
             seed=self.policy_seed(),
             max_cost=self.budget - self.ledger.spent if strict else torch.inf,
             target_fidelities=self.problem.target_fidelities,
         )
+        model = self._model_for(policy)
+        before = policy.effort
         start = time.perf_counter()
         try:
-            request = policy(self._fitted_model(), state)
+            request = policy(model, state)
         except CandidateGenerationError:
             measured_all = self.choices is not None and not bool(
                 state.known_outcomes(self.choices).isnan().any()
@@ -242,9 +246,18 @@ class _Run:
             too_dear = strict and not measured_all
             self.stop_reason = "unaffordable" if too_dear else "exhausted"
             return
-        seconds = time.perf_counter() - start
-        self.measure(request, self.decision, strict=strict, policy_seconds=seconds)
-        self.learn()
+        finally:
+            seconds = time.perf_counter() - start
+            effort = policy.effort - before
+            self._effort += effort
+        self.measure(
+            request,
+            self.decision,
+            strict=strict,
+            policy_seconds=seconds,
+            effort=effort,
+        )
+        self.learn(fit=policy.uses_model)
 
     def measure(
         self,
@@ -253,6 +266,7 @@ class _Run:
         *,
         strict: bool = False,
         policy_seconds: float = 0.0,
+        effort: Effort = _NO_EFFORT,
     ) -> None:
         """Measure and pay request by request until the budget is spent."""
         predicted = request.cost
@@ -268,28 +282,41 @@ class _Run:
                 predicted_cost=float(predicted[k]),
                 seconds=(policy_seconds, self._fit_seconds) if k == 0 else (0.0, 0.0),
                 decision=decision,
+                effort=effort if k == 0 else _NO_EFFORT,
             )
             if self.ledger.spent >= self.budget:
                 self.stop_reason = "budget"
                 return
 
-    def learn(self) -> None:
-        """Refit the model and, if due, look at the front it identifies."""
-        if self.ledger.Y.isnan().all(dim=0).any():
-            return  # the budget ended before every outcome was measured once
-        start = time.perf_counter()
-        self._model = self._fitter.fit(self.ledger.X, self.ledger.Y)
-        self._fit_seconds = time.perf_counter() - start
+    def learn(self, *, fit: bool) -> None:
+        """Refit the model for the policy and, if due, judge the front.
+
+        A model that only judges is not the policy's: its fit costs it no time.
+        """
+        self._fit_seconds = 0.0
+        if fit:
+            start = time.perf_counter()
+            self._fit()
+            self._fit_seconds = time.perf_counter() - start
         if self.ledger.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
             self.record_front()
 
+    def _fit(self) -> ModelList | None:
+        """The model of all data; None until every outcome was measured once."""
+        if self.ledger.Y.isnan().all(dim=0).any():
+            return None
+        return self._fitter.fit(self.ledger.X, self.ledger.Y)
+
     def record_front(self) -> None:
         """Write the true hypervolume of the identified front to the last record."""
-        if self._model is None or self._last_front_at == self.ledger.spent:
+        if self._last_front_at == self.ledger.spent:
+            return
+        model = self._fit()
+        if model is None:
             return
         self._last_front_at = self.ledger.spent
         X = identified_front(
-            self._model,
+            model,
             self.problem.bounds,
             choices=self.choices,
             X=self.ledger.X,
@@ -303,13 +330,15 @@ class _Run:
         volume = float(hypervolume(truth, self.problem.ref_point))
         self.ledger.records[-1] = replace(self.ledger.records[-1], hv_identified=volume)
 
-    def _fitted_model(self) -> ModelList:
-        if self._model is None:
+    def _model_for(self, policy: Policy) -> ModelList:
+        if self.ledger.Y.isnan().all(dim=0).any():
             raise InputDataError(
                 "Expected an initial design that measures every outcome at least once,"
                 " but some outcome was never measured. Raise its num_complete."
             )
-        return self._model
+        if not policy.uses_model:
+            return ModelList()
+        return self._fitter.fit(self.ledger.X, self.ledger.Y)
 
     def _believed_costs(self) -> Model:
         if self.cost_model is None:
@@ -339,4 +368,24 @@ class _Run:
             cost_unit=self.problem.cost_unit,
             budget=self.budget,
             max_hv=max_hv,
+            effort=self._effort,
         )
+
+
+def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:
+    """The designs of a problem; integer and categorical columns hold integers."""
+
+    def integers(columns: Sequence[int]) -> dict[int, list[float]]:
+        lower, upper = problem.bounds.tolist()
+        return {
+            j: [float(value) for value in range(int(lower[j]), int(upper[j]) + 1)]
+            for j in columns
+        }
+
+    if choices is not None:
+        return SearchSpace(problem.bounds, choices)
+    return SearchSpace(
+        problem.bounds,
+        discrete_dims=integers(problem.discrete_inds),
+        cat_dims=integers(problem.categorical_inds),
+    )

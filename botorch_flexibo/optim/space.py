@@ -128,6 +128,19 @@ class SearchSpace:
             keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
         return X[keep]
 
+    def members(self, X: Tensor) -> Tensor:
+        r"""Those designs that have the fixed values and meet the linear constraints.
+
+        Args:
+            X: A ``n x d``-dim tensor of designs within the bounds.
+
+        Returns:
+            A ``k x d``-dim tensor of designs.
+        """
+        for column, value in self.fixed_features.items():
+            X = X[X[:, column] == value]
+        return self.feasible(X)
+
     def sample(self, n: int, seed: int) -> Tensor:
         r"""Scrambled Sobol designs, or the choices of a finite space.
 

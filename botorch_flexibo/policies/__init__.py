@@ -14,12 +14,14 @@ from botorch_flexibo.policies.baselines import (
     qlognehvi_factory,
     qlognparego_factory,
 )
+from botorch_flexibo.policies.discretized import DiscretizedPolicy
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 
 __all__ = [
     "AcquisitionPolicy",
     "CoupledPolicy",
     "DecoupledState",
+    "DiscretizedPolicy",
     "FlexiBOFactory",
     "HVKGFactory",
     "IntersectedFlexiBOFactory",

@@ -19,7 +19,6 @@ from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
 from botorch_flexibo.optim.designs import sample_region_designs
-from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Policy
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 
@@ -76,16 +75,17 @@ class AcquisitionPolicy(Policy):
             space, designs that lack an outcome compete too.
         """
         acqf = self.acqf_factory(model, state)
+        if state.X_pending is not None:
+            acqf.set_X_pending(state.X_pending, state.X_pending_evaluation_mask)
         options = replace(self.options, seed=state.seed)
         if isinstance(acqf, qFlexiBOLookahead):
             options = replace(options, X_start=acqf.X_designs)
         X_revisit = None
         if state.choices is None and not isinstance(acqf, OneShotAcquisitionFunction):
-            X_revisit = state.X[~state.measured.all(dim=-1)]
+            X_revisit = state.space.members(state.X[~state.measured.all(dim=-1)])
         return optimize_acqf_decoupled(
             acqf,
-            state.bounds,
-            choices=state.choices,
+            state.space,
             X_revisit=X_revisit,
             options=options,
             q=self.q,
@@ -235,9 +235,8 @@ class LookaheadFactory:
         Returns:
             The acquisition function.
         """
-        space = SearchSpace(
-            state.bounds, state.choices, fixed_features=state.target_fidelities
-        )
+        fixed = {**state.space.fixed_features, **state.target_fidelities}
+        space = replace(state.space, fixed_features=fixed)
         designs = sample_region_designs(
             model,
             space,
@@ -281,6 +280,7 @@ def finite_choices(state: DecoupledState) -> Tensor:
     if state.choices is None:
         raise UnsupportedError(
             "Expected a finite set of designs in state.choices, but got None. Pass"
-            " choices=problem.discretize(n, seed) to run_decoupled_optimization."
+            " choices=problem.discretize(n, seed) to run_decoupled_optimization, or"
+            " wrap the policy in DiscretizedPolicy."
         )
     return state.choices

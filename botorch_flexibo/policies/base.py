@@ -1,14 +1,16 @@
 r"""Policies: from a fitted model and the data so far to a request.
 
 An acquisition function maps designs to values; a policy maps what is known to what is
-measured next. It keeps no state of its own: all it may use is in the model and in the
-:class:`DecoupledState`.
+measured next. All it may use is in the model and in the :class:`DecoupledState`; a
+policy that remembers more than these says so.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field, fields, replace
+from typing import ClassVar
 
 import torch
 from botorch.models.model import Model, ModelList
@@ -16,8 +18,46 @@ from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import check_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import RowIndex
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    r"""What a policy did to reach its decisions, and what it left out.
+
+    Attributes:
+        num_fits: Hyperparameter fits of single-outcome models of its own.
+        fit_seconds: Their wall time.
+        num_acquisitions: Acquisition functions maximised.
+        acquisition_seconds: Their wall time.
+        num_skipped: Turns at which an acquisition function was left as it was.
+        num_gated: Proposals that were kept from being shared or measured further.
+        num_expensive: Measurements asked for of outcomes it regards as expensive.
+
+    Example:
+        >>> Effort(num_fits=3) - Effort(num_fits=1) == Effort(num_fits=2)
+        True
+    """
+
+    num_fits: int = 0
+    fit_seconds: float = 0.0
+    num_acquisitions: int = 0
+    acquisition_seconds: float = 0.0
+    num_skipped: int = 0
+    num_gated: int = 0
+    num_expensive: int = 0
+
+    def __add__(self, other: Effort) -> Effort:
+        return self._combined(other, sign=1)
+
+    def __sub__(self, other: Effort) -> Effort:
+        return self._combined(other, sign=-1)
+
+    def _combined(self, other: Effort, sign: int) -> Effort:
+        pairs = zip(fields(self), astuple(self), astuple(other), strict=True)
+        return Effort(**{f.name: mine + sign * theirs for f, mine, theirs in pairs})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,34 +67,62 @@ class DecoupledState:
     Attributes:
         X: A ``n x d``-dim tensor of the designs measured so far, each once.
         Y: A ``n x m``-dim tensor of outcomes to maximise, NaN where not measured.
-        bounds: A ``2 x d``-dim tensor of lower and upper bounds.
+        space: Where designs may lie.
         ref_point: A ``m``-dim reference point below the front.
         cost_model: The believed cost of each outcome: a model with ``m`` outputs. If
             it is a ``CostModel``, it has learned from all payments so far.
-        choices: A ``k x d``-dim tensor of designs to choose from, or None if the space
-            is continuous.
         iteration: The number of the decision, from 1.
         seed: Seed of all randomness of this decision.
         max_cost: The largest cost a request may have.
         target_fidelities: The columns that are fidelities, and the value at which a
             measurement is worth something in itself.
+        X_pending: A ``n' x d``-dim tensor of designs being measured, or None.
+        X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes being
+            measured there.
     """
 
     X: Tensor
     Y: Tensor
-    bounds: Tensor
+    space: SearchSpace
     ref_point: Tensor
     cost_model: Model
-    choices: Tensor | None = None
     iteration: int = 1
     seed: int = 0
     max_cost: float = torch.inf
     target_fidelities: dict[int, float] = field(default_factory=dict)
+    X_pending: Tensor | None = None
+    X_pending_evaluation_mask: Tensor | None = None
+
+    @property
+    def bounds(self) -> Tensor:
+        """The bounds of the space, ``2 x d``."""
+        return self.space.bounds
+
+    @property
+    def choices(self) -> Tensor | None:
+        """The designs of a finite space, ``k x d``, None if it is continuous."""
+        return self.space.choices
+
+    def with_choices(self, choices: Tensor | None) -> DecoupledState:
+        r"""This state with another set of designs to choose from.
+
+        Args:
+            choices: A ``k x d``-dim tensor of designs, None for the whole space.
+
+        Returns:
+            The state.
+        """
+        return replace(self, space=replace(self.space, choices=choices))
 
     @property
     def measured(self) -> Tensor:
         """Which outcomes are measured, a ``n x m``-dim boolean tensor."""
         return ~self.Y.isnan()
+
+    @property
+    def complete(self) -> Tensor:
+        """Which designs have all outcomes at the target fidelity, ``n``-dim boolean."""
+        return self.measured.all(dim=-1) & at_target(self.X, self.target_fidelities)
 
     def outcome_costs(self, X: Tensor) -> Tensor:
         r"""Believed cost of measuring each outcome of given designs alone.
@@ -87,15 +155,49 @@ class DecoupledState:
         return torch.where((row >= 0).unsqueeze(-1), self.Y[row], torch.nan)
 
 
+def at_target(X: Tensor, target_fidelities: Mapping[int, float]) -> Tensor:
+    r"""Which designs have all fidelities at their targets.
+
+    Args:
+        X: A ``n x d``-dim tensor of designs.
+        target_fidelities: The columns that are fidelities, with their targets.
+
+    Returns:
+        A ``n``-dim boolean tensor, all True if there are no fidelities.
+    """
+    hit = torch.ones(len(X), dtype=torch.bool, device=X.device)
+    for column, target in target_fidelities.items():
+        hit &= X[:, column] == target
+    return hit
+
+
 class Policy(ABC):
-    """Maps a fitted model and the data so far to the next request."""
+    """Maps a fitted model and the data so far to the next request.
+
+    Attributes:
+        uses_model: Whether the policy looks at the model it is passed. The loop fits
+            none before the decisions of a policy that does not, and passes an empty
+            list.
+    """
+
+    uses_model: ClassVar[bool] = True
+
+    @property
+    def effort(self) -> Effort:
+        """What the policy did since it was made, in all runs together.
+
+        Nothing is reported by default: what the loop fits for a policy is in the
+        history's ``fit_seconds``, and what it computes itself in ``policy_seconds``.
+        """
+        return Effort()
 
     @abstractmethod
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose the next measurement or batch of measurements.
 
         Args:
-            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            model: A model of the ``m`` outcomes, fitted to the data of the state; an
+                empty list where ``uses_model`` is False.
             state: The data so far and what is known about the problem.
 
         Returns:

@@ -14,7 +14,7 @@ from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.model import ModelList
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.sampling import draw_sobol_samples, manual_seed, sample_simplex
+from botorch.utils.sampling import manual_seed, sample_simplex
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import per_cost
@@ -96,6 +96,8 @@ class RandomPolicy(Policy):
         1
     """
 
+    uses_model = False
+
     def __init__(
         self,
         evaluation_masks: Tensor | None = None,
@@ -132,7 +134,7 @@ class RandomPolicy(Policy):
         masks = torch.eye(m, dtype=torch.bool) if masks is None else masks
         designs = state.choices
         if designs is None:
-            designs = draw_sobol_samples(state.bounds, n=1, q=1, seed=state.seed)[0]
+            designs = state.space.sample(1, seed=state.seed)
         costs = state.outcome_costs(designs)  # n x m
         costs = costs @ masks.to(costs).T  # n x k
         known = ~state.known_outcomes(designs).isnan()
@@ -259,12 +261,15 @@ class CoupledPolicy(Policy):
                 "maxiter": self.maxiter,
                 "sample_around_best": True,
             },
+            inequality_constraints=list(state.space.inequality_constraints) or None,
+            fixed_features=dict(state.space.fixed_features) or None,
             sequential=True,
         )
+        X = state.space.project(X)
         # Where the optimum is known already, a random design takes its place.
         known = ~state.known_outcomes(X).isnan().any(dim=-1)
-        spare = draw_sobol_samples(state.bounds, n=len(X), q=1, seed=state.seed)
-        X = torch.where(known.unsqueeze(-1), spare.squeeze(-2), X)
+        spare = state.space.sample(len(X), seed=state.seed)
+        X = torch.where(known.unsqueeze(-1), spare, X)
         # q = 1 comes without its dimension.
         return X, torch.as_tensor(values).reshape(-1)
 

@@ -12,12 +12,11 @@ from botorch.acquisition.multi_objective.hypervolume_knowledge_gradient import (
 from botorch.models.model import ModelList
 from botorch.optim import optimize_acqf
 from botorch.sampling import ListSampler, SobolQMCNormalSampler
-from botorch.utils.sampling import draw_sobol_samples, manual_seed
+from botorch.utils.sampling import manual_seed
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.acquisition.linear_kg import LinearScalarizationKnowledgeGradient
 from botorch_flexibo.optim.designs import sample_region_designs
-from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState
 
 
@@ -103,17 +102,15 @@ class LinearKGFactory:
         """
         designs = sample_region_designs(
             model,
-            SearchSpace(state.bounds, state.choices),
+            state.space,
             state.ref_point,
             num_designs=self.num_designs,
             X=state.X,
             seed=state.seed,
         )
         if state.choices is None:
-            sobol = draw_sobol_samples(
-                state.bounds, n=self.num_designs, q=1, seed=state.seed
-            )
-            designs = torch.cat([designs, sobol.squeeze(-2)])
+            sobol = state.space.sample(self.num_designs, seed=state.seed)
+            designs = torch.cat([designs, sobol])
         return LinearScalarizationKnowledgeGradient(
             model,
             designs,

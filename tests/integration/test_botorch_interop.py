@@ -26,7 +26,7 @@ from botorch_flexibo import (
     optimize_acqf_decoupled,
     run_decoupled_optimization,
 )
-from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
 from botorch_flexibo.utils.fronts import hypervolume
@@ -168,10 +168,9 @@ def test_of_two_equal_outcomes_the_design_with_the_lower_cost_is_measured() -> N
         state = DecoupledState(
             X=X,
             Y=Y,
-            bounds=PROBLEM.bounds,
+            space=SearchSpace(PROBLEM.bounds, choices),
             ref_point=Y.amin(dim=0),
             cost_model=cost_model,
-            choices=choices,
         )
         request = AcquisitionPolicy(FlexiBOFactory(), q=8)(model, state)
         chosen.append(request.X[:, 0].mean().item())

@@ -12,7 +12,7 @@ from botorch_flexibo import (
     LookaheadFactory,
     run_decoupled_optimization,
 )
-from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions import DecoupledMOMFBraninCurrin
 
@@ -39,7 +39,7 @@ def chosen_fidelities(correlation_length: float) -> list[float]:
     state = DecoupledState(
         X=X,
         Y=torch.cat([torch.sin(4 * X[:, :1]), torch.sin(4 * X[:, :1] + 1.5)], dim=-1),
-        bounds=BOUNDS,
+        space=SearchSpace(BOUNDS),
         ref_point=torch.tensor([-1.5, -1.5], dtype=torch.double),
         cost_model=COSTS,
         target_fidelities=TARGET,

@@ -26,7 +26,7 @@ from botorch_flexibo import (
 from botorch_flexibo.acquisition import unweighted
 from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
 from botorch_flexibo.models.cost import SetupCostModel
-from botorch_flexibo.optim import SearchOptions
+from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import (
     DecoupledState,
     IntersectedFlexiBOFactory,
@@ -50,11 +50,10 @@ def fitted() -> tuple[ModelListGP, DecoupledState]:
     state = DecoupledState(
         X=X,
         Y=Y,
-        bounds=problem.bounds,
+        space=SearchSpace(problem.bounds, choices),
         # Below all outcomes, so that every design can gain something.
         ref_point=problem(choices).amin(dim=0) - 1,
         cost_model=FixedCostModel(torch.tensor(COSTS, dtype=torch.float64)),
-        choices=choices,
         iteration=5,
     )
     return fit_decoupled_model(X, Y, bounds=problem.bounds), state
@@ -85,7 +84,7 @@ def test_every_pair_is_proposed_exactly_once_until_none_is_left(
     fitted: Fitted,
 ) -> None:
     model, state = fitted
-    state = replace(state, choices=state.choices[4:14])
+    state = state.with_choices(state.choices[4:14])
     policy = AcquisitionPolicy(FlexiBOFactory(), q=3)
     missing = {
         (tuple(x.tolist()), i)
@@ -170,7 +169,7 @@ def test_only_the_masks_asked_for_compete(fitted: Fitted) -> None:
 
 def test_continuous_spaces_are_refused_with_a_hint_at_choices(fitted: Fitted) -> None:
     model, state = fitted
-    state = replace(state, choices=None)
+    state = state.with_choices(None)
     with pytest.raises(UnsupportedError, match=r"state\.choices.*discretize"):
         AcquisitionPolicy(FlexiBOFactory())(model, state)
     with pytest.raises(UnsupportedError, match=r"state\.choices.*discretize"):
@@ -298,7 +297,7 @@ def test_the_memory_of_boxes_ends_with_the_run_or_the_design_set(
     if change == "first decision":
         state = replace(state, iteration=1)
     else:
-        state = replace(state, iteration=5, choices=state.choices[1:])
+        state = replace(state.with_choices(state.choices[1:]), iteration=5)
     region = factory(worse, state).design_region
     expected = FlexiBOFactory(beta=1.0)(worse, state).design_region
     for side, own in zip(region, expected, strict=True):
@@ -312,7 +311,7 @@ SMALL = LookaheadFactory(quadrature_nodes=2, num_designs=24)
 
 
 def continuous(state: DecoupledState) -> DecoupledState:
-    return replace(state, choices=None)
+    return state.with_choices(None)
 
 
 def test_the_factory_hands_on_its_options(fitted: Fitted) -> None:

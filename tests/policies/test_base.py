@@ -14,7 +14,7 @@ from botorch.models.model import ModelList
 from torch import Tensor
 
 from botorch_flexibo import InvalidCostError
-from botorch_flexibo.optim import EvaluationRequest
+from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState, Policy
 
 X = torch.tensor([[0.0, 0.0], [0.5, 1.0], [1.0, 0.25]], dtype=torch.float64)
@@ -30,7 +30,9 @@ def state(costs: Any = (10.0, 1.0), **changes: Any) -> DecoupledState:
     values = {
         "X": X,
         "Y": Y,
-        "bounds": torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64),
+        "space": SearchSpace(
+            torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+        ),
         "ref_point": torch.zeros(2, dtype=torch.float64),
         "cost_model": cost_model,
     }

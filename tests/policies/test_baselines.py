@@ -31,7 +31,7 @@ from botorch_flexibo import (
     fit_decoupled_model,
 )
 from botorch_flexibo.acquisition import unweighted
-from botorch_flexibo.optim import EvaluationRequest
+from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import (
     DecoupledState,
     Policy,
@@ -70,10 +70,9 @@ def fitted() -> Fitted:
     state = DecoupledState(
         X=X,
         Y=Y,
-        bounds=PROBLEM.bounds,
+        space=SearchSpace(PROBLEM.bounds, choices),
         ref_point=PROBLEM(choices).amin(dim=0) - 1,
         cost_model=fixed_costs(10.0, 1.0),
-        choices=choices,
         seed=5,
     )
     return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
@@ -144,7 +143,7 @@ def test_the_same_seed_draws_the_same_pair_and_others_differ(
 ) -> None:
     model, state = fitted
     if not finite:
-        state = replace(state, choices=None)
+        state = state.with_choices(None)
     drawn = []
     for seed in range(12):
         torch.manual_seed(seed)  # the caller's state plays no part
@@ -192,8 +191,8 @@ def test_designs_are_uniform_and_independent_of_the_outcome(
         X=state.X[:1],
         Y=torch.full_like(state.Y[:1], math.nan),
         cost_model=fixed_costs(1.0, 1.0),
-        choices=state.choices if finite else None,
     )
+    state = state if finite else state.with_choices(None)
     n = 600
     requests = [RandomPolicy()(ModelList(), replace(state, seed=s)) for s in range(n)]
     X = torch.cat([request.X for request in requests])
@@ -332,7 +331,7 @@ def test_a_coupled_batch_is_greedy_and_of_distinct_designs(
 @SINGULAR
 def test_a_coupled_batch_ends_with_the_designs(fitted: Fitted) -> None:
     model, state = fitted
-    state = replace(state, choices=state.choices[5:10])
+    state = state.with_choices(state.choices[5:10])
     request = ask(CoupledPolicy(q=9), model, state)
     # Design 5 is fully measured.
     assert sorted(map(tuple, request.X.tolist())) == sorted(
@@ -347,7 +346,7 @@ def test_only_missing_outcomes_are_measured_and_paid(fitted: Fitted) -> None:
         (7, [True, False], 10.0),
         (12, [True, True], 11.0),
     ):
-        one = replace(state, choices=state.choices[row : row + 1])
+        one = state.with_choices(state.choices[row : row + 1])
         request = ask(CoupledPolicy(), model, one)
         assert request.evaluation_mask.tolist() == [mask]
         assert request.cost is not None
@@ -404,7 +403,7 @@ def test_on_a_continuous_space_the_design_beats_random_ones_and_is_within_bounds
     fitted: Fitted, factory: CoupledFactory
 ) -> None:
     model, state = fitted
-    state = replace(state, choices=None)
+    state = state.with_choices(None)
     policy = CoupledPolicy(factory, num_restarts=2, raw_samples=32)
     request = ask(policy, model, state)
     assert request.X.shape == (1, 2)
@@ -427,7 +426,7 @@ def test_a_continuous_batch_has_distinct_designs_and_one_value_each(
     fitted: Fitted,
 ) -> None:
     model, state = fitted
-    state = replace(state, choices=None)
+    state = state.with_choices(None)
     policy = CoupledPolicy(q=3, num_restarts=2, raw_samples=32)
     request = ask(policy, model, state)
     assert request.X.shape == (3, 2)
@@ -439,7 +438,7 @@ def test_a_continuous_batch_has_distinct_designs_and_one_value_each(
 @SINGULAR
 def test_a_coupled_batch_stays_within_max_cost_in_total(fitted: Fitted) -> None:
     model, state = fitted
-    fresh = replace(state, choices=state.choices[8:])
+    fresh = state.with_choices(state.choices[8:])
     whole = ask(CoupledPolicy(q=4), model, fresh)
     assert whole.cost is not None
     assert whole.cost.tolist() == [11.0] * 4
@@ -460,7 +459,7 @@ def test_nothing_is_left_once_every_choice_is_measured(
     fitted: Fitted, policy: CoupledPolicy | VariancePerCostPolicy
 ) -> None:
     model, state = fitted
-    state = replace(state, choices=state.choices[2:6])
+    state = state.with_choices(state.choices[2:6])
     with pytest.raises(CandidateGenerationError, match="every choice is fully"):
         ask(policy, model, state)
 
@@ -472,7 +471,7 @@ def test_coupled_requests_depend_on_the_seed_of_the_state_alone(
 ) -> None:
     model, state = fitted
     if not finite:
-        state = replace(state, choices=None)
+        state = state.with_choices(None)
     policy = CoupledPolicy(q=3, num_restarts=2, raw_samples=16)
     requests = []
     for seed in (0, 1):
@@ -520,9 +519,8 @@ def test_dearer_outcomes_are_measured_less(fitted: Fitted) -> None:
     model, state = fitted
     chosen = []
     for costs in ((1000.0, 1.0), (1.0, 1000.0)):
-        fresh = replace(
-            state, choices=state.choices[8:], cost_model=fixed_costs(*costs)
-        )
+        fresh = state.with_choices(state.choices[8:])
+        fresh = replace(fresh, cost_model=fixed_costs(*costs))
         request = ask(VariancePerCostPolicy(CoupledPolicy(q=6)), model, fresh)
         chosen.append(request.evaluation_mask.sum(dim=0).tolist())
     assert chosen == [[0, 6], [6, 0]]
@@ -552,7 +550,7 @@ def test_the_other_outcome_follows_until_the_design_is_complete(
     fitted: Fitted,
 ) -> None:
     model, state = fitted
-    state = replace(state, choices=state.choices[12:13])
+    state = state.with_choices(state.choices[12:13])
     asked = []
     for _ in range(2):
         request = ask(VariancePerCostPolicy(), model, state)
@@ -568,7 +566,7 @@ def test_an_outcome_dearer_than_max_cost_gives_way_to_the_other(
     fitted: Fitted,
 ) -> None:
     model, state = fitted
-    fresh = replace(state, choices=state.choices[8:])
+    fresh = state.with_choices(state.choices[8:])
     # At these costs the dear outcome is preferred ...
     fresh = replace(fresh, cost_model=fixed_costs(1.0, 1000.0))
     policy = VariancePerCostPolicy(CoupledPolicy(q=3))

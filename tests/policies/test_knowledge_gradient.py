@@ -55,10 +55,9 @@ def fitted() -> Fitted:
     state = DecoupledState(
         X=X,
         Y=Y,
-        bounds=PROBLEM.bounds,
+        space=SearchSpace(PROBLEM.bounds, choices),
         ref_point=PROBLEM(choices).amin(dim=0) - 1,
         cost_model=FixedCostModel(torch.tensor(COSTS, dtype=torch.float64)),
-        choices=choices,
         seed=5,
     )
     return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
@@ -66,8 +65,8 @@ def fitted() -> Fitted:
 
 def on(fitted: Fitted, finite: bool, **changes: object) -> Fitted:
     model, state = fitted
-    changed = {} if finite else {"choices": None}
-    return model, replace(state, **changed, **changes)
+    state = state if finite else state.with_choices(None)
+    return model, replace(state, **changes)
 
 
 def scores(acqf: LinearScalarizationKnowledgeGradient, X: Tensor, i: int) -> Tensor:

@@ -1,0 +1,52 @@
+r"""Policies for finite sets, on spaces that are not finite."""
+
+from __future__ import annotations
+
+import torch
+from botorch.models.model import ModelList
+
+from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.policies.base import DecoupledState, Policy
+
+
+class DiscretizedPolicy(Policy):
+    r"""A policy for finite sets, applied to Sobol designs and those measured.
+
+    Measured designs stay among the choices, so that they can be completed. The Sobol
+    designs are new at every decision; a finite space is left as it is.
+
+    Example:
+        >>> policy = DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory()), 100)
+        >>> policy(model, state.with_choices(None)).X.shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(self, policy: Policy, num_designs: int = 1000) -> None:
+        r"""Discretised policy.
+
+        Args:
+            policy: A policy that needs ``state.choices``.
+            num_designs: The number of Sobol designs.
+        """
+        self.policy = policy
+        self.num_designs = num_designs
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        r"""Choose among designs drawn for this decision.
+
+        Args:
+            model: A model of the ``m`` outcomes, fitted to the data of the state.
+            state: The data so far and what is known about the problem.
+
+        Returns:
+            The designs and, for each, the outcomes to measure.
+
+        Raises:
+            CandidateGenerationError: If nothing is left to measure.
+        """
+        space = state.space.enumerated()
+        choices = space.choices
+        if choices is None:
+            sobol = space.sample(self.num_designs, seed=state.seed)
+            choices = torch.cat([space.members(state.X), sobol])
+        return self.policy(model, state.with_choices(choices))
