@@ -1,0 +1,45 @@
+r"""Ax: a generation strategy that chooses the design and the objectives to measure.
+
+Importing this package registers its classes with Ax's storage; do so before an
+experiment that uses them is loaded. It needs the extra ``botorch-flexibo[ax]``.
+"""
+
+from botorch_flexibo.ax._compat import check_ax_version
+
+check_ax_version()
+
+from botorch_flexibo.ax.client import (  # noqa: E402
+    Measurement,
+    complete_measurement,
+    fail_measurement,
+    get_next_measurements,
+    measurements,
+    objectives_for,
+    spent,
+)
+from botorch_flexibo.ax.costs import (  # noqa: E402
+    Costs,
+    NamedCost,
+    SetupCost,
+    register_cost_function,
+)
+from botorch_flexibo.ax.registry import FlexiboGenerators, register  # noqa: E402
+from botorch_flexibo.ax.strategy import flexibo_generation_strategy  # noqa: E402
+
+register()
+
+__all__ = [
+    "Costs",
+    "FlexiboGenerators",
+    "Measurement",
+    "NamedCost",
+    "SetupCost",
+    "complete_measurement",
+    "fail_measurement",
+    "flexibo_generation_strategy",
+    "get_next_measurements",
+    "measurements",
+    "objectives_for",
+    "register_cost_function",
+    "spent",
+]

@@ -1,0 +1,210 @@
+r"""Adapters: between an Ax experiment and generators that measure single metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import cast
+
+import torch
+from ax.adapter.base import GenResults
+from ax.adapter.random import RandomAdapter
+from ax.adapter.torch import TorchAdapter
+from ax.core.arm import Arm
+from ax.core.observation import ObservationFeatures
+from ax.core.optimization_config import OptimizationConfig
+from ax.core.parameter import ChoiceParameter, FixedParameter, RangeParameter
+from ax.core.search_space import SearchSpace, SearchSpaceDigest
+from ax.generators.torch_base import TorchOptConfig
+from ax.generators.types import TConfig
+from botorch.exceptions.errors import UnsupportedError
+from torch import Tensor
+
+from botorch_flexibo.ax.checks import check_supported
+from botorch_flexibo.ax.costs import Columns
+from botorch_flexibo.ax.generator import (
+    DecoupledGenerator,
+    DecoupledInputs,
+    DecoupledOptConfig,
+    PlannedSobolGenerator,
+)
+from botorch_flexibo.ax.metadata import (
+    Request,
+    experiment_behind,
+    measured_metrics,
+    num_valid_trials,
+    objective_names,
+    payment_of,
+    pending,
+)
+from botorch_flexibo.models import PaidCosts
+
+
+class DecoupledTorchAdapter(TorchAdapter):
+    """Tells a decoupled generator what is pending for each metric, and what was paid.
+
+    NOTE: Ax counts a metric as pending at every arm that lacks it, for ever, and from
+    100 trials on also the metrics that were measured. What was really asked for is
+    computed here from the candidate metadata instead.
+    """
+
+    def _gen(
+        self,
+        n: int,
+        search_space: SearchSpace,
+        pending_observations: dict[str, list[ObservationFeatures]],
+        fixed_features: ObservationFeatures | None,
+        model_gen_options: TConfig | None = None,
+        optimization_config: OptimizationConfig | None = None,
+    ) -> GenResults:
+        results = super()._gen(
+            n=n,
+            search_space=search_space,
+            pending_observations={},
+            fixed_features=fixed_features,
+            model_gen_options=model_gen_options,
+            optimization_config=optimization_config,
+        )
+        num_trials = len(experiment_behind(self).trials)
+        generator = cast(DecoupledGenerator, self.generator)
+        generator.proposals.add(num_trials, results.observation_features)
+        return results
+
+    def _get_transformed_model_gen_args(
+        self,
+        search_space: SearchSpace,
+        pending_observations: dict[str, list[ObservationFeatures]],
+        fixed_features: ObservationFeatures | None,
+        model_gen_options: TConfig | None = None,
+        optimization_config: OptimizationConfig | None = None,
+    ) -> tuple[SearchSpaceDigest, TorchOptConfig]:
+        check_supported(experiment_behind(self))
+        digest, options = super()._get_transformed_model_gen_args(
+            search_space=search_space,
+            pending_observations={},
+            fixed_features=fixed_features,
+            model_gen_options=model_gen_options,
+            optimization_config=optimization_config,
+        )
+        if options.equality_constraints is not None:
+            raise UnsupportedError(
+                "Expected no equality constraints between parameters, but got some."
+                " Replace one parameter by its expression in the others."
+            )
+        return digest, DecoupledOptConfig(
+            **{name.name: getattr(options, name.name) for name in fields(options)},
+            inputs=self._inputs(digest),
+        )
+
+    def _inputs(self, digest: SearchSpaceDigest) -> DecoupledInputs:
+        experiment = experiment_behind(self)
+        objectives = objective_names(experiment)
+        generator = cast(DecoupledGenerator, self.generator)
+        proposals = generator.proposals.since(len(experiment.trials))
+        running = [
+            (self._features(arm), asked) for _, arm, asked in pending(experiment)
+        ]
+        running += [(features, request.objectives) for features, request in proposals]
+        return DecoupledInputs(
+            objectives=objectives,
+            X_pending=self._rows([features for features, _ in running]),
+            pending_mask=_mask([names for _, names in running], objectives),
+            paid=self._paid(objectives),
+            columns=self._columns(digest),
+            num_proposed=len(experiment.trials) + len(proposals),
+        )
+
+    def _features(self, arm: Arm) -> ObservationFeatures:
+        """An arm in the space of the model."""
+        features = [ObservationFeatures.from_arm(arm)]
+        for transform in self.transforms.values():
+            features = transform.transform_observation_features(features)
+        return features[0]
+
+    def _rows(self, features: list[ObservationFeatures]) -> Tensor:
+        if not features:
+            return self._array_to_tensor([]).reshape(0, len(self.parameters))
+        return self._transform_observation_features(features)
+
+    def _paid(self, objectives: tuple[str, ...]) -> PaidCosts:
+        """One row per trial with data or a payment; only told costs are known."""
+        experiment = experiment_behind(self)
+        measured = measured_metrics(experiment)
+        believed = cast(DecoupledGenerator, self.generator).costs
+        features, costs, setups = [], [], []
+        for trial in experiment.trials.values():
+            payment = payment_of(trial)
+            known = payment.costs if payment is not None and payment.is_told else {}
+            for arm in trial.arms:
+                names = measured.get((trial.index, arm.name), set()) | set(known)
+                if not names:
+                    continue
+                features.append(self._features(arm))
+                costs.append([known.get(name, torch.nan) for name in objectives])
+                # It is set up if a metric that needs it was measured.
+                set_up = believed.needs_setup(tuple(names))
+                setups.append(0.0 if set_up else torch.nan)
+        table = self._array_to_tensor(costs).reshape(-1, len(objectives))
+        return PaidCosts(self._rows(features), table, self._array_to_tensor(setups))
+
+    def _columns(self, digest: SearchSpaceDigest) -> Columns:
+        parameters = experiment_behind(self).search_space.parameters
+        log10, labels, fixed = set(), set(), {}
+        for name, parameter in parameters.items():
+            if isinstance(parameter, FixedParameter):
+                if parameter.is_numeric:
+                    fixed[name] = float(parameter.value)  # pyright: ignore
+            elif isinstance(parameter, RangeParameter):
+                if parameter.log_scale:
+                    log10.add(name)
+                elif parameter.logit_scale:
+                    labels.add(name)
+            elif isinstance(parameter, ChoiceParameter) and not parameter.is_numeric:
+                labels.add(name)
+        return Columns(
+            names=tuple(self.parameters),
+            log10=frozenset(log10),
+            labels=frozenset(labels),
+            fixed=fixed,
+            bounds=torch.tensor(
+                digest.bounds, dtype=torch.double, device=self.device
+            ).T,
+        )
+
+
+class PlannedAdapter(RandomAdapter):
+    """Quasi-random designs, each with the metrics that the generator's plan says."""
+
+    def _gen(
+        self,
+        n: int,
+        search_space: SearchSpace,
+        pending_observations: dict[str, list[ObservationFeatures]],
+        fixed_features: ObservationFeatures | None,
+        optimization_config: OptimizationConfig | None,
+        model_gen_options: TConfig | None,
+    ) -> GenResults:
+        experiment = experiment_behind(self)
+        check_supported(experiment)
+        results = super()._gen(
+            n=n,
+            search_space=search_space,
+            pending_observations=pending_observations,
+            fixed_features=fixed_features,
+            optimization_config=optimization_config,
+            model_gen_options=model_gen_options,
+        )
+        generator = cast(PlannedSobolGenerator, self.generator)
+        proposals, num_trials = generator.proposals, len(experiment.trials)
+        for features in results.observation_features:
+            number = num_valid_trials(experiment) + len(proposals.since(num_trials))
+            names = generator.plan.entry(number, objective_names(experiment))
+            features.metadata = Request(names).to_metadata()
+            proposals.add(num_trials, [features])
+        return results
+
+
+def _mask(requested: Sequence[Sequence[str]], objectives: Sequence[str]) -> Tensor:
+    """Which objectives are requested, one row per request."""
+    rows = [[name in names for name in objectives] for names in requested]
+    return torch.tensor(rows, dtype=torch.bool).reshape(-1, len(objectives))

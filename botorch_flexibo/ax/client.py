@@ -1,0 +1,351 @@
+r"""Ask and tell: one measurement at a time on Ax's ``Client``.
+
+These functions hold no state: all of it is in the experiment, so they may be mixed with
+the client's own methods, and a reloaded experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ax.api.client import Client
+from ax.core.arm import Arm
+from ax.core.base_trial import BaseTrial
+from ax.core.trial_status import TrialStatus
+from botorch.exceptions.errors import InputDataError
+
+from botorch_flexibo.ax.checks import check_supported
+from botorch_flexibo.ax.costs import Costs
+from botorch_flexibo.ax.metadata import (
+    Payment,
+    experiment_of,
+    measured_metrics,
+    objective_names,
+    payment_of,
+    pending,
+    record_payment,
+    request_of,
+    strategy_arguments,
+    targets,
+    trial_of,
+)
+from botorch_flexibo.exceptions import InvalidCostError
+
+# A value, or a value with its standard error.
+Value = float | tuple[float, float]
+_ENDED = (
+    TrialStatus.COMPLETED,
+    TrialStatus.EARLY_STOPPED,
+    TrialStatus.FAILED,
+    TrialStatus.ABANDONED,
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    r"""What to measure: one design, and which of its metrics.
+
+    Attributes:
+        trial_index: The index of the trial in the experiment.
+        arm_name: The name of the design; one measured again keeps its name.
+        parameters: The parameters of the design.
+        objectives: The names of the metrics to measure.
+        fidelity: The values of the parameters that are fidelities.
+        cost: What it is believed to cost, set-up included.
+    """
+
+    trial_index: int
+    arm_name: str
+    parameters: Mapping[str, Any]
+    objectives: tuple[str, ...]
+    fidelity: Mapping[str, float] = field(default_factory=dict)
+    cost: float | None = None
+
+
+def get_next_measurements(
+    client: Client,
+    n: int = 1,
+    *,
+    fixed_parameters: Mapping[str, Any] | None = None,
+) -> list[Measurement]:
+    r"""Ask what to measure next.
+
+    Args:
+        client: A client with a strategy of :func:`flexibo_generation_strategy`.
+        n: The largest number of measurements. Each takes those before it as running.
+        fixed_parameters: Parameters that all designs must have.
+
+    Returns:
+        Measurements, each a trial that is running now. Fewer than ``n`` if the strategy
+        waits for initial data or its parallelism is used up.
+
+    Raises:
+        UnsupportedError: If the experiment or its strategy cannot choose objectives.
+        InputDataError: If ``n`` is below 1, or the costs are not those of the
+            objectives.
+    """
+    if n < 1:
+        raise InputDataError(f"Expected n >= 1, but got {n}.")
+    check_supported(experiment_of(client))
+    _costs(client).check_objectives(objective_names(experiment_of(client)))
+    fixed = None if fixed_parameters is None else dict(fixed_parameters)
+    trials = client.get_next_trials(max_trials=n, fixed_parameters=fixed)
+    return [
+        _measurement(client, trial, arm)
+        for trial in (trial_of(experiment_of(client), index) for index in trials)
+        for arm in trial.arms
+    ]
+
+
+def complete_measurement(
+    client: Client,
+    measurement: Measurement | int,
+    values: Mapping[str, Value],
+    *,
+    costs: Mapping[str, float] | None = None,
+    setup_cost: float | None = None,
+) -> None:
+    r"""Tell what was measured, and what it cost.
+
+    Args:
+        client: The client.
+        measurement: The measurement, or the index of its trial.
+        values: The value of each metric asked for, or a pair of value and standard
+            error. Tracking metrics of the experiment may be told too.
+        costs: What each metric really cost. None means what is believed.
+        setup_cost: What setting the design up really cost. None means what is believed.
+
+    Raises:
+        InputDataError: If the trial is not running, a metric is missing, not asked for
+            or unknown, or a value is not a finite number. The experiment is unchanged.
+        InvalidCostError: If a cost is not positive and finite, likewise.
+    """
+    experiment = experiment_of(client)
+    trial = _running_trial(client, measurement)
+    asked = targets(experiment, trial, trial.arms[0])
+    tracking = {metric.name for metric in experiment.tracking_metrics}
+    _check_names(set(values), set(asked), tracking, experiment.metrics.keys())
+    data = {name: _checked_value(name, value) for name, value in values.items()}
+    payment = _payment(client, trial, asked, costs, setup_cost)
+    record_payment(trial, payment)
+    client.complete_trial(trial_index=trial.index, raw_data=data)
+
+
+def fail_measurement(
+    client: Client,
+    measurement: Measurement | int,
+    *,
+    reason: str | None = None,
+    costs: Mapping[str, float] | None = None,
+    setup_cost: float | None = None,
+) -> None:
+    r"""Tell that a measurement failed. What it cost still counts.
+
+    Args:
+        client: The client.
+        measurement: The measurement, or the index of its trial.
+        reason: Why, kept with the trial.
+        costs: What each metric really cost, 0 allowed. None means what is believed.
+        setup_cost: What setting the design up really cost. None means what is believed.
+
+    Raises:
+        InputDataError: If the trial is not running.
+        InvalidCostError: If a cost is negative or not finite.
+    """
+    trial = _running_trial(client, measurement)
+    asked = targets(experiment_of(client), trial, trial.arms[0])
+    payment = _payment(client, trial, asked, costs, setup_cost, failed=True)
+    record_payment(trial, payment)
+    client.mark_trial_failed(trial_index=trial.index, failed_reason=reason)
+
+
+def measurements(client: Client) -> list[Measurement]:
+    r"""What is running, and for which objectives; also after a reload.
+
+    Args:
+        client: The client.
+
+    Returns:
+        The running measurements in the order of their trials.
+    """
+    return [
+        _measurement(client, item.trial, item.arm)
+        for item in pending(experiment_of(client))
+    ]
+
+
+def objectives_for(client: Client, trial_index: int) -> tuple[str, ...]:
+    r"""The metrics to measure in a trial, for users of ``client.get_next_trials``.
+
+    Args:
+        client: The client.
+        trial_index: The index of the trial.
+
+    Returns:
+        The names of the metrics; all objectives for a trial of another strategy.
+
+    Raises:
+        InputDataError: If there is no such trial.
+    """
+    experiment = experiment_of(client)
+    trial = trial_of(experiment, trial_index)
+    return targets(experiment, trial, trial.arms[0])
+
+
+def spent(client: Client) -> float:
+    r"""All that was paid so far, in the unit of the costs.
+
+    Args:
+        client: The client.
+
+    Returns:
+        Costs told, and those believed where none were told, of all trials that ended,
+        failed ones and those of earlier strategies included.
+    """
+    experiment = experiment_of(client)
+    measured = measured_metrics(experiment)
+    total = 0.0
+    for trial in experiment.trials.values():
+        if trial.status not in _ENDED:
+            continue
+        payment = payment_of(trial)
+        if payment is None:
+            asked = request_of(trial, trial.arms[0])
+            known = measured.get((trial.index, trial.arms[0].name), set())
+            names = asked.objectives if asked is not None else tuple(sorted(known))
+            payment = _payment(client, trial, names, None, None)
+        total += payment.total
+    return total
+
+
+def _measurement(client: Client, trial: BaseTrial, arm: Arm) -> Measurement:
+    names = targets(experiment_of(client), trial, arm)
+    request = request_of(trial, arm)
+    cost = None if request is None else request.cost
+    arguments = strategy_arguments(client)
+    if cost is None:
+        cost = _payment(client, trial, names, None, None).total
+    return Measurement(
+        trial_index=trial.index,
+        arm_name=arm.name,
+        parameters=dict(arm.parameters),
+        objectives=names,
+        fidelity={name: arm.parameters[name] for name in arguments["fidelity"]},  # pyright: ignore
+        cost=cost,
+    )
+
+
+def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
+    index = measurement if isinstance(measurement, int) else measurement.trial_index
+    trial = trial_of(experiment_of(client), index)
+    if trial.status != TrialStatus.RUNNING:
+        raise InputDataError(
+            f"Expected a running measurement, but trial {index} is"
+            f" {trial.status.name.lower()}. Each is completed or failed once."
+        )
+    return trial
+
+
+def _check_names(
+    told: set[str], asked: set[str], tracking: set[str], known: object
+) -> None:
+    unknown = sorted(told - asked - tracking)
+    missing = sorted(asked - told)
+    if unknown or missing:
+        raise InputDataError(
+            f"Expected values for {sorted(asked)}, but"
+            + (f" got some for {unknown}, not asked for" if unknown else "")
+            + (" and" if unknown and missing else "")
+            + (f" got none for {missing}" if missing else "")
+            + ". Tell exactly what the measurement asks for, and tracking metrics."
+        )
+
+
+def _checked_value(name: str, value: Value) -> Value:
+    parts = value if isinstance(value, tuple) else (value,)
+    if len(parts) in (1, 2) and all(_is_finite_number(part) for part in parts):
+        if len(parts) == 1:
+            return float(parts[0])
+        if parts[1] >= 0:
+            return float(parts[0]), float(parts[1])
+    raise InputDataError(
+        f"Expected a finite number for {name!r}, or a pair of it and its standard error"
+        f" (>= 0), but got {value!r}. Use fail_measurement if it could not be measured."
+    )
+
+
+def _is_finite_number(value: object) -> bool:
+    # Covers NumPy's and PyTorch's scalars, and refuses bools and strings.
+    if isinstance(value, (bool, str, bytes, complex)) or value is None:
+        return False
+    try:
+        return math.isfinite(float(value))  # pyright: ignore
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _check_cost(name: str, cost: object, *, may_be_zero: bool) -> None:
+    valid = _is_finite_number(cost) and (cost >= 0 if may_be_zero else cost > 0)  # pyright: ignore
+    if not valid:
+        kind = "non-negative" if may_be_zero else "positive"
+        raise InvalidCostError(
+            f"Expected a {kind}, finite cost of {name!r}, but got {cost!r}."
+        )
+
+
+def _payment(
+    client: Client,
+    trial: BaseTrial,
+    objectives: tuple[str, ...],
+    costs: Mapping[str, float] | None,
+    setup_cost: float | None,
+    *,
+    failed: bool = False,
+) -> Payment:
+    """What was told, and what is believed of the rest."""
+    told = {} if costs is None else dict(costs)
+    if set(told) - set(objectives):
+        raise InputDataError(
+            f"Expected costs of {list(objectives)}, but got costs of {sorted(told)}."
+        )
+    for name, cost in told.items():
+        _check_cost(name, cost, may_be_zero=failed)
+    if setup_cost is not None:
+        _check_cost("set-up", setup_cost, may_be_zero=True)
+    believed = _costs(client)
+    parameters = trial.arms[0].parameters
+    prices = believed.price(objectives, parameters)
+    if setup_cost is None:
+        setup_cost = _open_setup(client, believed, trial, objectives)
+    return Payment(
+        costs=prices | {name: float(cost) for name, cost in told.items()},
+        setup=float(setup_cost),
+        is_told=set(told) == set(objectives),
+    )
+
+
+def _costs(client: Client) -> Costs:
+    """The believed costs; refuses other strategies."""
+    return Costs.from_json(strategy_arguments(client)["costs"])
+
+
+def _open_setup(
+    client: Client, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
+) -> float:
+    """The believed cost of a set-up, 0 if an earlier trial has paid it."""
+    parameters = trial.arms[0].parameters
+    price = costs.setup_price(objectives, parameters)
+    if price == 0:
+        return 0.0
+    experiment = experiment_of(client)
+    for earlier in experiment.trials.values():
+        if earlier.index >= trial.index:
+            break
+        for arm in earlier.arms:
+            same = costs.setup_key(arm.parameters) == costs.setup_key(parameters)
+            if same and costs.needs_setup(targets(experiment, earlier, arm)):
+                return 0.0
+    return price

@@ -1,0 +1,363 @@
+r"""Generators: quasi-random designs with a plan, and decoupled acquisition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from ax.core.observation import ObservationFeatures
+from ax.core.search_space import SearchSpaceDigest
+from ax.generators.random.sobol import SobolGenerator
+from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
+from ax.generators.torch.botorch_modular.surrogate import SurrogateSpec
+from ax.generators.torch_base import TorchGenResults, TorchOptConfig
+from botorch.models import ModelListGP
+from botorch.models.model import Model
+from botorch.utils.datasets import SupervisedDataset
+from botorch.utils.multi_objective.hypervolume import infer_reference_point
+from torch import Tensor
+
+from botorch_flexibo.ax.costs import Columns, Costs, build_cost_model
+from botorch_flexibo.ax.metadata import Request
+from botorch_flexibo.ax.plan import MeasurementPlan
+from botorch_flexibo.ax.policies import build_policy
+from botorch_flexibo.models import CostModel, PaidCosts
+from botorch_flexibo.optim import EvaluationRequest, SearchSpace
+from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.utils.fronts import front_mask
+from botorch_flexibo.utils.posterior import posterior_mean
+from botorch_flexibo.utils.rows import RowIndex, unique_rows
+
+_SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class DecoupledInputs:
+    r"""What a decoupled generator has to know beyond Ax's own options.
+
+    Attributes:
+        objectives: The ``m`` objectives, in order.
+        X_pending: A ``n' x d``-dim tensor of designs being measured.
+        pending_mask: A ``n' x m``-dim boolean tensor of the objectives being measured.
+        paid: What was paid so far.
+        columns: How columns of designs read as parameters.
+        num_proposed: How many trials exist or were proposed in this call.
+    """
+
+    objectives: tuple[str, ...]
+    X_pending: Tensor
+    pending_mask: Tensor
+    paid: PaidCosts
+    columns: Columns
+    num_proposed: int
+
+
+@dataclass(kw_only=True)
+class DecoupledOptConfig(TorchOptConfig):
+    """Ax's options, with what a decoupled generator has to know beyond them.
+
+    Attributes:
+        inputs: Pending measurements, payments and parameters.
+    """
+
+    inputs: DecoupledInputs
+
+
+class Proposals:
+    """What was proposed since the experiment last got a trial.
+
+    Ax asks for several trials in a row before it adds them to the experiment.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is proposed yet."""
+        self._requests: list[tuple[ObservationFeatures, Request]] = []
+        self._num_trials = 0
+
+    def add(self, num_trials: int, features: Sequence[ObservationFeatures]) -> None:
+        """Remember proposals.
+
+        Args:
+            num_trials: How many trials the experiment has.
+            features: The proposals with their metadata, in the space of the model.
+        """
+        requests = self.since(num_trials)
+        for feature in features:
+            request = Request.from_metadata(feature.metadata)
+            if request is not None:
+                # Ax transforms its features in place.
+                requests.append((feature.clone(), request))
+
+    def since(self, num_trials: int) -> list[tuple[ObservationFeatures, Request]]:
+        """The proposals that are not trials yet.
+
+        Args:
+            num_trials: How many trials the experiment has.
+
+        Returns:
+            Designs in the space of the model, with what is asked for.
+        """
+        if num_trials != self._num_trials:
+            self._requests = []
+            self._num_trials = num_trials
+        return self._requests
+
+
+class PlannedSobolGenerator(SobolGenerator):
+    r"""Scrambled Sobol designs; the adapter gives them the metrics of a plan."""
+
+    def __init__(
+        self,
+        plan: list[list[str]] | None = None,
+        seed: int | None = None,
+        init_position: int = 0,
+        deduplicate: bool = True,
+        fallback_to_sample_polytope: bool = False,
+    ) -> None:
+        r"""Sobol generator with a plan.
+
+        Args:
+            plan: The metrics of each design, see :class:`MeasurementPlan`. None
+                measures all of them everywhere.
+            seed: Seed of the scrambling.
+            init_position: How many designs to skip, kept by Ax between calls.
+            deduplicate: Whether to avoid designs of the experiment.
+            fallback_to_sample_polytope: Whether to sample the polytope when too many
+                designs violate a constraint.
+        """
+        super().__init__(
+            deduplicate=deduplicate,
+            seed=seed,
+            init_position=init_position,
+            fallback_to_sample_polytope=fallback_to_sample_polytope,
+        )
+        self.plan = MeasurementPlan.from_lists(plan)
+        self.proposals = Proposals()
+
+
+class DecoupledGenerator(BoTorchGenerator):
+    r"""Chooses designs and, for each, the objectives to measure.
+
+    One GP per objective on the data that exist for it, and a policy of this package on
+    top. The choice leaves as candidate metadata.
+    """
+
+    def __init__(
+        self,
+        acquisition: str = "lookahead",
+        acquisition_options: dict[str, Any] | None = None,
+        costs: dict[str, Any] | None = None,
+        fidelity: dict[str, float] | None = None,
+        seed: int = 0,
+        surrogate_spec: SurrogateSpec | None = None,
+        refit_on_cv: bool = False,
+    ) -> None:
+        r"""Decoupled generator. All arguments are numbers, strings or collections.
+
+        Args:
+            acquisition: The name of a policy, see :func:`build_policy`.
+            acquisition_options: Its options.
+            costs: What :meth:`Costs.to_json` returns.
+            fidelity: The target of each parameter that is a fidelity.
+            seed: Seed of all randomness.
+            surrogate_spec: The models. None means Ax's defaults, one per objective.
+            refit_on_cv: Whether to fit again in each fold of a cross-validation.
+        """
+        if surrogate_spec is None:
+            surrogate_spec = SurrogateSpec(allow_batched_models=False)
+        super().__init__(
+            surrogate_spec=surrogate_spec,
+            refit_on_cv=refit_on_cv,
+            # A model is a function of the data alone: a run that was saved and loaded
+            # goes on like one that was not.
+            warm_start_refit=False,
+        )
+        self.policy: Policy = build_policy(acquisition, acquisition_options or {})
+        self.costs = Costs.from_json(costs or {"run": {}, "learned": False})
+        self.fidelity = fidelity or {}
+        self.seed = seed
+        self.proposals = Proposals()
+
+    def gen(
+        self,
+        n: int,
+        search_space_digest: SearchSpaceDigest,
+        torch_opt_config: TorchOptConfig,
+    ) -> TorchGenResults:
+        r"""Choose designs and the objectives to measure there.
+
+        Args:
+            n: The number of measurements; those at one design become one arm.
+            search_space_digest: The space of the model.
+            torch_opt_config: Options of :class:`DecoupledTorchAdapter`.
+
+        Returns:
+            The designs, with the requests as candidate metadata.
+        """
+        inputs = cast(DecoupledOptConfig, torch_opt_config).inputs
+        state = self._state(search_space_digest, torch_opt_config, inputs)
+        model = self._model(inputs.objectives)
+        requests = []
+        for _ in range(n):
+            request = self.policy(model, state)
+            requests.append(request)
+            state = _with_pending(state, request)
+        return _results(requests, inputs.objectives)
+
+    def best_point(
+        self,
+        search_space_digest: SearchSpaceDigest,
+        torch_opt_config: TorchOptConfig,
+    ) -> Tensor | None:
+        """Several objectives have no best point.
+
+        Args:
+            search_space_digest: Ignored.
+            torch_opt_config: Ignored.
+
+        Returns:
+            None.
+        """
+        return None
+
+    def _model(self, objectives: Sequence[str]) -> ModelListGP:
+        """The GPs of the objectives, in their order."""
+        models: Sequence[Model] = self.surrogate.model.models  # pyright: ignore
+        positions = [self.surrogate.outcomes.index(name) for name in objectives]
+        return ModelListGP(*(models[i] for i in positions))  # pyright: ignore
+
+    def _state(
+        self,
+        digest: SearchSpaceDigest,
+        options: TorchOptConfig,
+        inputs: DecoupledInputs,
+    ) -> DecoupledState:
+        X, Y = _table(self._datasets(inputs.objectives))
+        return DecoupledState(
+            X=X,
+            Y=Y,
+            space=_space(digest, options, inputs.columns.bounds.to(X)),
+            ref_point=self._ref_point(X, options.objective_thresholds, inputs),
+            cost_model=self._cost_model(inputs),
+            iteration=inputs.num_proposed + 1,
+            seed=self.seed * _SEED_STRIDE + inputs.num_proposed,
+            target_fidelities=dict(
+                inputs.columns.encode(name, target)
+                for name, target in self.fidelity.items()
+            ),
+            X_pending=inputs.X_pending if len(inputs.X_pending) > 0 else None,
+            X_pending_evaluation_mask=(
+                inputs.pending_mask if len(inputs.X_pending) > 0 else None
+            ),
+        )
+
+    def _datasets(self, objectives: Sequence[str]) -> list[SupervisedDataset]:
+        data = self.surrogate.training_data
+        datasets = {dataset.outcome_names[0]: dataset for dataset in data}
+        return [datasets[name] for name in objectives]
+
+    def _ref_point(
+        self, X: Tensor, thresholds: Tensor | None, inputs: DecoupledInputs
+    ) -> Tensor:
+        """Thresholds where given, else inferred from the front of the means.
+
+        NOTE: Ax infers from arms that have all metrics, of which there may be none.
+        """
+        if thresholds is not None and not thresholds.isnan().any():
+            return thresholds
+        mean = posterior_mean(self._model(inputs.objectives), X).detach()
+        inferred = infer_reference_point(mean[front_mask(mean)])
+        if thresholds is None:
+            return inferred
+        return torch.where(thresholds.isnan(), inferred, thresholds)
+
+    def _cost_model(self, inputs: DecoupledInputs) -> Model:
+        model = build_cost_model(self.costs, inputs.objectives, inputs.columns)
+        if isinstance(model, CostModel) and len(inputs.paid.X) > 0:
+            model = model.update(inputs.paid)
+        return model
+
+
+def _table(datasets: Sequence[SupervisedDataset]) -> tuple[Tensor, Tensor]:
+    """All designs, each once, with the mean of what was measured there, else NaN."""
+    X = unique_rows(torch.cat([dataset.X for dataset in datasets]))
+    index = RowIndex(X)
+    columns = []
+    for dataset in datasets:
+        row = index.find(dataset.X)
+        total = X.new_zeros(len(X)).index_add(0, row, dataset.Y.squeeze(-1))
+        count = X.new_zeros(len(X)).index_add(0, row, torch.ones_like(total[row]))
+        columns.append(total / count)  # 0 / 0 is NaN
+    return X, torch.stack(columns, dim=-1)
+
+
+def _space(
+    digest: SearchSpaceDigest, options: TorchOptConfig, bounds: Tensor
+) -> SearchSpace:
+    constraints = []
+    if options.linear_constraints is not None:
+        # Ax: A x <= b. BoTorch: sum of coefficients times x >= rhs.
+        for row, bound in zip(*options.linear_constraints, strict=True):
+            indices = row.nonzero().squeeze(-1)
+            constraints.append((indices, -row[indices], -float(bound)))
+    discrete = digest.discrete_choices
+    return SearchSpace(
+        bounds,
+        fixed_features=options.fixed_features or {},
+        discrete_dims={j: list(discrete[j]) for j in digest.ordinal_features},
+        cat_dims={j: list(discrete[j]) for j in digest.categorical_features},
+        inequality_constraints=constraints,
+    )
+
+
+def _with_pending(state: DecoupledState, request: EvaluationRequest) -> DecoupledState:
+    """The state once a request is being measured."""
+    X, mask = request.X, request.evaluation_mask
+    if state.X_pending is not None and state.X_pending_evaluation_mask is not None:
+        X = torch.cat([state.X_pending, X])
+        mask = torch.cat([state.X_pending_evaluation_mask, mask])
+    return replace(
+        state,
+        X_pending=X,
+        X_pending_evaluation_mask=mask,
+        iteration=state.iteration + 1,
+        seed=state.seed + 1,
+    )
+
+
+def _results(
+    requests: Sequence[EvaluationRequest], objectives: Sequence[str]
+) -> TorchGenResults:
+    """One arm per design: Ax keeps one entry of metadata per arm."""
+    X = torch.cat([request.X for request in requests])
+    mask = torch.cat([request.evaluation_mask for request in requests])
+    cost = torch.cat([_or_nan(request.cost, request.X) for request in requests])
+    value = torch.cat([_or_nan(request.acq_value, request.X) for request in requests])
+    designs = unique_rows(X)
+    row = RowIndex(designs).find(X)
+    metadata = []
+    for k in range(len(designs)):
+        here = row == k
+        names = zip(objectives, mask[here].any(dim=0).tolist(), strict=True)
+        request = Request(
+            objectives=tuple(name for name, asked in names if asked),
+            cost=_or_none(float(cost[here].sum())),
+            acq_value=_or_none(float(value[here].sum())),
+        )
+        metadata.append(request.to_metadata())
+    return TorchGenResults(
+        points=designs.detach().cpu(),
+        weights=torch.ones(len(designs), dtype=designs.dtype),
+        candidate_metadata=metadata,
+    )
+
+
+def _or_nan(values: Tensor | None, X: Tensor) -> Tensor:
+    return X.new_full((len(X),), torch.nan) if values is None else values
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,149 @@
+r"""The generation strategy: initial designs by a plan, then single measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ax.core.trial_status import TrialStatus
+from ax.generation_strategy.generation_node import GenerationNode
+from ax.generation_strategy.generation_strategy import GenerationStrategy
+from ax.generation_strategy.generator_spec import GeneratorSpec
+from ax.generation_strategy.transition_criterion import MaxGenerationParallelism
+from botorch.exceptions.errors import InputDataError
+
+from botorch_flexibo.ax.costs import Costs, NamedCost
+from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
+from botorch_flexibo.ax.plan import MeasurementPlan, cheap_first
+from botorch_flexibo.ax.policies import build_policy
+from botorch_flexibo.ax.registry import FlexiboGenerators
+
+_INITIAL = "initial designs"
+_DECOUPLED = "decoupled"
+_NUM_COMPLETE = 3
+
+
+def flexibo_generation_strategy(
+    costs: Mapping[str, float | NamedCost] | Costs,
+    *,
+    n_init: int = 6,
+    init_plan: str | Sequence[Sequence[str]] = "coupled",
+    acquisition: str = "lookahead",
+    acquisition_options: Mapping[str, Any] | None = None,
+    fidelity: Mapping[str, float] | None = None,
+    seed: int = 0,
+    max_parallelism: int | None = None,
+) -> GenerationStrategy:
+    r"""A strategy that chooses the design and the objectives to measure there.
+
+    Each trial it proposes has one arm, and says in its metadata which metrics to
+    measure (:func:`get_next_measurements`, :func:`objectives_for`). It may be set on a
+    new experiment or on one that ran with another strategy: earlier trials count as
+    initial designs, measured on all metrics they have data for.
+
+    Args:
+        costs: What measuring each objective costs, all in one unit: numbers, or
+            :class:`Costs` for costs that depend on the design, are learned, or share
+            a set-up. Only their ratios matter for a choice.
+        n_init: The number of initial designs, scrambled Sobol points.
+        init_plan: What to measure there: ``"coupled"`` (everything), ``"cheap_first"``
+            (everything at up to three, then only the cheapest objective), or for each
+            design the names of its metrics.
+        acquisition: ``"lookahead"``, ``"flexibo"``, ``"hvkg"`` or ``"pabo"``.
+        acquisition_options: Options of the acquisition, see :func:`build_policy`.
+        fidelity: The target of each parameter that is a fidelity, for example
+            ``{"epochs": 81}``. The front is wanted there; trials may be elsewhere.
+        seed: Seed of all randomness.
+        max_parallelism: How many measurements may run at once. None means any number.
+
+    Returns:
+        The strategy, for ``client.set_generation_strategy``.
+
+    Raises:
+        InputDataError: If a number, name or plan is not valid.
+
+    Example:
+        >>> from botorch_flexibo.ax import flexibo_generation_strategy
+        >>> strategy = flexibo_generation_strategy({"error": 20.0, "energy": 1.0})
+        >>> strategy.current_node_name
+        'initial designs'
+    """
+    if n_init < 1 or (max_parallelism is not None and max_parallelism < 1):
+        raise InputDataError(
+            "Expected n_init >= 1 and max_parallelism >= 1 or None, but got"
+            f" n_init={n_init} and max_parallelism={max_parallelism}."
+        )
+    costs = costs if isinstance(costs, Costs) else Costs(costs)
+    plan = _plan(init_plan, costs, n_init)
+    options = dict(acquisition_options or {})
+    build_policy(acquisition, options)  # refuses names and options
+    parallelism = []
+    if max_parallelism is not None:
+        parallelism = [
+            MaxGenerationParallelism(
+                threshold=max_parallelism,
+                only_in_statuses=[TrialStatus.RUNNING],
+                use_all_trials_in_exp=True,
+            )
+        ]
+    initial = GenerationNode(
+        name=_INITIAL,
+        generator_specs=[
+            GeneratorSpec(
+                FlexiboGenerators.PLANNED_SOBOL,
+                generator_kwargs={"plan": plan, "seed": seed},
+            )
+        ],
+        transition_criteria=[ObjectivesObserved(_DECOUPLED, n_init)],
+        pausing_criteria=[InitialDataAwaited(n_init), *parallelism],
+        should_deduplicate=True,
+    )
+    decoupled = GenerationNode(
+        name=_DECOUPLED,
+        generator_specs=[
+            GeneratorSpec(
+                FlexiboGenerators.DECOUPLED,
+                generator_kwargs={
+                    "acquisition": acquisition,
+                    "acquisition_options": options,
+                    "costs": costs.to_json(),
+                    "fidelity": dict(fidelity or {}),
+                    "seed": seed,
+                },
+            )
+        ],
+        pausing_criteria=parallelism,
+        # A design may be measured again for another objective.
+        should_deduplicate=False,
+    )
+    return GenerationStrategy(nodes=[initial, decoupled], name="FlexiBO")
+
+
+def _plan(
+    init_plan: str | Sequence[Sequence[str]], costs: Costs, n_init: int
+) -> list[list[str]]:
+    if not isinstance(init_plan, str):
+        entries = [list(entry) for entry in init_plan]
+        MeasurementPlan.from_lists(entries)
+        unknown = {name for entry in entries for name in entry} - set(costs.run)
+        if unknown or len(entries) != n_init:
+            raise InputDataError(
+                f"Expected a plan of n_init={n_init} entries with metrics of"
+                f" {list(costs.run)}, but got {entries}."
+            )
+        return entries
+    if init_plan == "coupled":
+        return [list(costs.run)] * n_init
+    if init_plan != "cheap_first":
+        raise InputDataError(
+            'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for'
+            f" each design, but got {init_plan!r}."
+        )
+    named = [name for name, cost in costs.run.items() if isinstance(cost, NamedCost)]
+    if named:
+        raise InputDataError(
+            'Expected numbers as costs for the plan "cheap_first", but got functions'
+            f" for {named}. Give the plan as a list."
+        )
+    numbers = {name: float(cost) for name, cost in costs.run.items()}  # pyright: ignore
+    return cheap_first(numbers, n_init, min(n_init, _NUM_COMPLETE))
