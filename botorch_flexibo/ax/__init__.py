@@ -24,6 +24,12 @@ from botorch_flexibo.ax.costs import (  # noqa: E402
     register_cost_function,
 )
 from botorch_flexibo.ax.registry import FlexiboGenerators, register  # noqa: E402
+from botorch_flexibo.ax.storage import (  # noqa: E402
+    experiment_lock,
+    load_experiment,
+    release_experiment,
+    save_experiment,
+)
 from botorch_flexibo.ax.strategy import flexibo_generation_strategy  # noqa: E402
 
 register()
@@ -35,11 +41,15 @@ __all__ = [
     "NamedCost",
     "SetupCost",
     "complete_measurement",
+    "experiment_lock",
     "fail_measurement",
     "flexibo_generation_strategy",
     "get_next_measurements",
+    "load_experiment",
     "measurements",
     "objectives_for",
     "register_cost_function",
+    "release_experiment",
+    "save_experiment",
     "spent",
 ]

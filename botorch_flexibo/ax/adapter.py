@@ -21,7 +21,7 @@ from botorch.exceptions.errors import UnsupportedError
 from torch import Tensor
 
 from botorch_flexibo.ax.checks import check_supported
-from botorch_flexibo.ax.costs import Columns
+from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.generator import (
     DecoupledGenerator,
     DecoupledInputs,

@@ -22,9 +22,7 @@ from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     Payment,
     experiment_of,
-    measured_metrics,
     objective_names,
-    payment_of,
     pending,
     record_payment,
     request_of,
@@ -32,6 +30,7 @@ from botorch_flexibo.ax.metadata import (
     targets,
     trial_of,
 )
+from botorch_flexibo.ax.payments import believed_payment, payment_for
 from botorch_flexibo.exceptions import InvalidCostError
 
 # A value, or a value with its standard error.
@@ -205,29 +204,23 @@ def spent(client: Client) -> float:
         Costs told, and those believed where none were told, of all trials that ended,
         failed ones and those of earlier strategies included.
     """
-    experiment = experiment_of(client)
-    measured = measured_metrics(experiment)
-    total = 0.0
-    for trial in experiment.trials.values():
-        if trial.status not in _ENDED:
-            continue
-        payment = payment_of(trial)
-        if payment is None:
-            asked = request_of(trial, trial.arms[0])
-            known = measured.get((trial.index, trial.arms[0].name), set())
-            names = asked.objectives if asked is not None else tuple(sorted(known))
-            payment = _payment(client, trial, names, None, None)
-        total += payment.total
-    return total
+    experiment, costs = experiment_of(client), _costs(client)
+    return sum(
+        payment_for(experiment, costs, trial).total
+        for trial in experiment.trials.values()
+        if trial.status in _ENDED
+    )
 
 
 def _measurement(client: Client, trial: BaseTrial, arm: Arm) -> Measurement:
-    names = targets(experiment_of(client), trial, arm)
+    experiment = experiment_of(client)
+    names = targets(experiment, trial, arm)
     request = request_of(trial, arm)
     cost = None if request is None else request.cost
     arguments = strategy_arguments(client)
     if cost is None:
-        cost = _payment(client, trial, names, None, None).total
+        believed = believed_payment(experiment, _costs(client), trial, names)
+        cost = believed.total
     return Measurement(
         trial_index=trial.index,
         arm_name=arm.name,
@@ -315,14 +308,13 @@ def _payment(
         _check_cost(name, cost, may_be_zero=failed)
     if setup_cost is not None:
         _check_cost("set-up", setup_cost, may_be_zero=True)
-    believed = _costs(client)
-    parameters = trial.arms[0].parameters
-    prices = believed.price(objectives, parameters)
-    if setup_cost is None:
-        setup_cost = _open_setup(client, believed, trial, objectives)
+    believed = believed_payment(
+        experiment_of(client), _costs(client), trial, objectives
+    )
+    paid = {name: float(cost) for name, cost in told.items()}
     return Payment(
-        costs=prices | {name: float(cost) for name, cost in told.items()},
-        setup=float(setup_cost),
+        costs={**believed.costs, **paid},
+        setup=believed.setup if setup_cost is None else float(setup_cost),
         is_told=set(told) == set(objectives),
     )
 
@@ -330,22 +322,3 @@ def _payment(
 def _costs(client: Client) -> Costs:
     """The believed costs; refuses other strategies."""
     return Costs.from_json(strategy_arguments(client)["costs"])
-
-
-def _open_setup(
-    client: Client, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
-) -> float:
-    """The believed cost of a set-up, 0 if an earlier trial has paid it."""
-    parameters = trial.arms[0].parameters
-    price = costs.setup_price(objectives, parameters)
-    if price == 0:
-        return 0.0
-    experiment = experiment_of(client)
-    for earlier in experiment.trials.values():
-        if earlier.index >= trial.index:
-            break
-        for arm in earlier.arms:
-            same = costs.setup_key(arm.parameters) == costs.setup_key(parameters)
-            if same and costs.needs_setup(targets(experiment, earlier, arm)):
-                return 0.0
-    return price

@@ -20,7 +20,8 @@ from botorch.utils.datasets import SupervisedDataset
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from torch import Tensor
 
-from botorch_flexibo.ax.costs import Columns, Costs, build_cost_model
+from botorch_flexibo.ax.columns import Columns
+from botorch_flexibo.ax.costs import Costs, build_cost_model
 from botorch_flexibo.ax.metadata import Request
 from botorch_flexibo.ax.plan import MeasurementPlan
 from botorch_flexibo.ax.policies import build_policy

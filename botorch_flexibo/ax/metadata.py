@@ -103,8 +103,31 @@ def experiment_of(client: Client) -> Experiment:
     return client._experiment
 
 
+def generator_arguments(strategy: GenerationStrategy) -> dict[str, Any]:
+    """What the decoupled generator of a strategy is built with.
+
+    Args:
+        strategy: A generation strategy.
+
+    Returns:
+        The arguments of its decoupled generator.
+
+    Raises:
+        UnsupportedError: If the strategy is not one of this package.
+    """
+    for node in strategy.nodes_by_name.values():
+        for spec in node.generator_specs:
+            if "acquisition" in spec.generator_kwargs:
+                return spec.generator_kwargs
+    raise UnsupportedError(
+        "Expected a strategy of this package, but got"
+        f" {strategy.name!r}. Call client.set_generation_strategy("
+        "flexibo_generation_strategy(costs))."
+    )
+
+
 def strategy_arguments(client: Client) -> dict[str, Any]:
-    """What the decoupled generator of a client's strategy was built with.
+    """What the decoupled generator of a client's strategy is built with.
 
     Args:
         client: The client.
@@ -115,15 +138,7 @@ def strategy_arguments(client: Client) -> dict[str, Any]:
     Raises:
         UnsupportedError: If the strategy is not one of this package.
     """
-    for node in client._generation_strategy_or_choose()._nodes:
-        for spec in node.generator_specs:
-            if "acquisition" in spec.generator_kwargs:
-                return spec.generator_kwargs
-    raise UnsupportedError(
-        "Expected a client with a strategy of this package, but got"
-        f" {strategy_of(client).name!r}. Call client.set_generation_strategy("
-        "flexibo_generation_strategy(costs))."
-    )
+    return generator_arguments(strategy_of(client))
 
 
 def experiment_behind(adapter: Adapter) -> Experiment:
@@ -186,6 +201,22 @@ def objective_names(experiment: Experiment) -> tuple[str, ...]:
             " the metrics as objectives of their own."
         )
     return names
+
+
+def objective_signs(experiment: Experiment) -> dict[str, float]:
+    """Which objectives are maximised.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        1 for each objective to maximise, -1 for each to minimise, in their order.
+    """
+    names = objective_names(experiment)
+    config = experiment.optimization_config
+    weights = [] if config is None else config.objective.metric_weights
+    signs = (1.0 if weight > 0 else -1.0 for _, weight in weights)
+    return dict(zip(names, signs, strict=True))
 
 
 def num_valid_trials(experiment: Experiment) -> int:
@@ -258,9 +289,11 @@ def measured_metrics(experiment: Experiment) -> dict[tuple[int, str], set[str]]:
         experiment: The experiment.
 
     Returns:
-        The names of the measured metrics by trial index and arm name.
+        The names of the measured metrics by trial index and arm name. A metric whose
+        value is NaN is not measured.
     """
     frame = experiment.lookup_data().df
+    frame = frame[frame["mean"].notna()]
     measured: dict[tuple[int, str], set[str]] = {}
     columns = (frame[name] for name in ("trial_index", "arm_name", "metric_name"))
     for index, arm_name, metric in zip(*columns, strict=True):

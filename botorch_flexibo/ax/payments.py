@@ -1,0 +1,78 @@
+r"""What trials cost: told, or believed where nothing was told."""
+
+from __future__ import annotations
+
+from ax.core.base_trial import BaseTrial
+from ax.core.experiment import Experiment
+
+from botorch_flexibo.ax.costs import Costs
+from botorch_flexibo.ax.metadata import (
+    Payment,
+    measured_metrics,
+    payment_of,
+    request_of,
+    targets,
+)
+
+
+def payment_for(experiment: Experiment, costs: Costs, trial: BaseTrial) -> Payment:
+    r"""What was paid for a trial that ended.
+
+    Args:
+        experiment: The experiment.
+        costs: The believed costs.
+        trial: The trial.
+
+    Returns:
+        The payment that was recorded, else what is believed of the metrics asked for;
+        of those measured if the trial is of another strategy.
+    """
+    recorded = payment_of(trial)
+    if recorded is not None:
+        return recorded
+    arm = trial.arms[0]
+    request = request_of(trial, arm)
+    if request is not None:
+        names = request.objectives
+    else:
+        known = measured_metrics(experiment).get((trial.index, arm.name), set())
+        names = tuple(sorted(known))
+    return believed_payment(experiment, costs, trial, names)
+
+
+def believed_payment(
+    experiment: Experiment, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
+) -> Payment:
+    r"""What measuring metrics of a trial is believed to cost.
+
+    Args:
+        experiment: The experiment.
+        costs: The believed costs.
+        trial: The trial.
+        objectives: The metrics.
+
+    Returns:
+        The payment, with the set-up if no earlier trial has paid it.
+    """
+    parameters = trial.arms[0].parameters
+    return Payment(
+        costs=costs.price(objectives, parameters),
+        setup=_open_setup(experiment, costs, trial, objectives),
+    )
+
+
+def _open_setup(
+    experiment: Experiment, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
+) -> float:
+    parameters = trial.arms[0].parameters
+    price = costs.setup_price(objectives, parameters)
+    if price == 0:
+        return 0.0
+    for earlier in experiment.trials.values():
+        if earlier.index >= trial.index:
+            break
+        for arm in earlier.arms:
+            same = costs.setup_key(arm.parameters) == costs.setup_key(parameters)
+            if same and costs.needs_setup(targets(experiment, earlier, arm)):
+                return 0.0
+    return price
