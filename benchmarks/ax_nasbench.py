@@ -36,7 +36,7 @@ from botorch_flexibo.ax import (
     get_next_measurements,
 )
 from botorch_flexibo.models import DecoupledModelFitter
-from botorch_flexibo.optim import identified_front
+from botorch_flexibo.optim import SearchSpace, identified_front
 from botorch_flexibo.test_functions import NASBench201
 from botorch_flexibo.utils.fronts import hypervolume
 from botorch_flexibo.utils.rows import RowIndex
@@ -106,8 +106,7 @@ class Bench:
             model = self._fitter.fit(self.X, self.Y)
             front = identified_front(
                 model,
-                self.problem.bounds,
-                choices=self.problem.choices,
+                SearchSpace(self.problem.bounds, self.problem.choices),
                 X=self.X,
                 Y=self.Y,
                 seed=0,

@@ -40,7 +40,7 @@ TARGET = (
 GRID: dict[str, tuple[Any, ...]] = {
     "kernel_1": (3,),
     "kernel_2": (3, 5),
-    "maps_1": (8, 32),
+    "maps_1": (8, 16, 32),
     "maps_2": (8, 24, 64),
     "hidden": (64,),
     "dropout": (0.0,),
@@ -48,7 +48,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "optimizer": ("adam",),
     "nonlinearity": ("relu",),
     "weight_bits": (2, 3, 4, 8),
-    "activation_bits": (2, 4, 8),
+    "activation_bits": (2, 3, 4, 8),
 }
 
 
@@ -83,16 +83,18 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_table(source: Path, target: Path) -> None:
-    """Compress the table, with a comment on where it came from."""
+    """Compress the table in the order of the grid, and say where it came from."""
     origin = describe()
     comment = (
         f"# Recorded {origin['date']} by benchmarks/record_crossbar.py with torch "
         f"{origin['versions']['torch']}, {origin['threads']} thread, "
         f"{origin['machine']}.\n"
     )
+    table = pd.read_csv(source).sort_values(list(NETWORK_COLUMNS))
+    content = comment + table.to_csv(index=False)
     target.parent.mkdir(exist_ok=True)
-    table = comment + source.read_text()
-    target.write_bytes(gzip.compress(table.encode(), mtime=0))
+    # Without a time stamp, so that the same table is the same file.
+    target.write_bytes(gzip.compress(content.encode(), mtime=0))
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from botorch_flexibo.policies import (
     CoupledPolicy,
     FlexiBOFactory,
     LookaheadFactory,
+    PABOPolicy,
     RandomPolicy,
     VariancePerCostPolicy,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidCostError",
     "LogDamped",
     "LookaheadFactory",
+    "PABOPolicy",
     "ProgressBar",
     "RandomPolicy",
     "SearchSpace",

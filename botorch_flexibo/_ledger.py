@@ -2,6 +2,8 @@ r"""The ledger of a run: what was measured, and what was paid for it."""
 
 from __future__ import annotations
 
+import time
+
 import torch
 from botorch.models.cost import FixedCostModel
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.history import RequestRecord
 from botorch_flexibo.models.cost import PaidCosts
+from botorch_flexibo.policies.base import Effort, at_target
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.fronts import hypervolume
@@ -46,6 +49,7 @@ class Ledger:
         predicted_cost: float,
         seconds: tuple[float, float],
         decision: int,
+        effort: Effort,
     ) -> None:
         r"""Measure one design and pay for it.
 
@@ -55,11 +59,14 @@ class Ledger:
             predicted_cost: What the optimiser expects to pay.
             seconds: Wall times of the policy and of the model fit.
             decision: The number of the decision.
+            effort: What the policy did for the decision.
 
         Raises:
             InvalidCostError: If a true cost is not allowed.
         """
+        start = time.perf_counter()
         y = self._problem.evaluate(X, mask)
+        measure_seconds = time.perf_counter() - start
         costs = torch.where(mask, self._problem.cost(X), 0.0)
         check_costs(costs[mask])
         setup_cost = self._pay_setup(X, mask)
@@ -86,6 +93,8 @@ class Ledger:
                 hv_identified=torch.nan,
                 policy_seconds=seconds[0],
                 fit_seconds=seconds[1],
+                measure_seconds=measure_seconds,
+                effort=effort,
             )
         )
 
@@ -108,9 +117,7 @@ class Ledger:
     def _complete(self) -> Tensor:
         """Outcomes of the designs measured on all of them at the target fidelity."""
         complete = ~self.Y.isnan().any(dim=-1)
-        for column, target in self._problem.target_fidelities.items():
-            complete &= self.X[:, column] == target
-        return self.Y[complete]
+        return self.Y[complete & at_target(self.X, self._problem.target_fidelities)]
 
     def _pay_setup(self, X: Tensor, mask: Tensor) -> float:
         """Price of setting up the design, 0 if it is set up or need not be."""

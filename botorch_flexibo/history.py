@@ -3,11 +3,13 @@ r"""The record of a decoupled optimisation run."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 import torch
 from torch import Tensor
+
+from botorch_flexibo.policies.base import Effort
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class RequestRecord:
         fit_seconds: Wall time of the model fit before the decision, likewise.
         setup_cost: The cost paid now for setting the design up, 0 if that was free,
             paid before or not needed.
+        measure_seconds: Wall time of the measurement.
+        effort: What the policy reports to have done for the decision, booked on its
+            first request.
     """
 
     decision: int
@@ -46,6 +51,8 @@ class RequestRecord:
     policy_seconds: float
     fit_seconds: float
     setup_cost: float = 0.0
+    measure_seconds: float = 0.0
+    effort: Effort = field(default_factory=Effort)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,8 @@ class DecoupledHistory:
         cost_unit: The unit of all costs.
         budget: The budget in that unit.
         max_hv: The hypervolume of the true front, NaN if unknown.
+        effort: All that the policy reports to have done, decisions that found nothing
+            to measure included. Zeros for policies that report nothing.
     """
 
     X: Tensor
@@ -73,6 +82,7 @@ class DecoupledHistory:
     cost_unit: str
     budget: float
     max_hv: float = float("nan")
+    effort: Effort = field(default_factory=Effort)
 
     @property
     def total_cost(self) -> float:
@@ -104,9 +114,10 @@ class DecoupledHistory:
         Returns:
             A frame with ``decision``, ``design``, the design's columns ``x0, x1, ...``,
             and for each outcome ``measured_<name>``, ``<name>`` and ``cost_<name>``,
-            then costs, hypervolumes and wall times. ``cost`` is what was paid for the
-            request, ``setup_cost`` included. ``hv_identified`` is carried forward
-            between the requests at which it was computed.
+            then costs, hypervolumes and wall times, and the policy's effort as columns
+            ``effort_num_fits`` and so on. ``cost`` is what was paid for the request,
+            ``setup_cost`` included. ``hv_identified`` is carried forward between the
+            requests at which it was computed.
         """
         rows = []
         for record in self.records:
@@ -125,6 +136,9 @@ class DecoupledHistory:
             row["hv_identified"] = record.hv_identified
             row["policy_seconds"] = record.policy_seconds
             row["fit_seconds"] = record.fit_seconds
+            row["measure_seconds"] = record.measure_seconds
+            effort = asdict(record.effort)
+            row |= {f"effort_{name}": value for name, value in effort.items()}
             rows.append(row)
         frame = pd.DataFrame(rows)
         if rows:

@@ -294,6 +294,8 @@ class _Run:
         A model that only judges is not the policy's: its fit costs it no time.
         """
         self._fit_seconds = 0.0
+        if not self._can_fit():
+            return  # the budget ended before every outcome was measured once
         if fit:
             start = time.perf_counter()
             self._fit()
@@ -301,28 +303,25 @@ class _Run:
         if self.ledger.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
             self.record_front()
 
-    def _fit(self) -> ModelList | None:
-        """The model of all data; None until every outcome was measured once."""
-        if self.ledger.Y.isnan().all(dim=0).any():
-            return None
+    def _can_fit(self) -> bool:
+        return not bool(self.ledger.Y.isnan().all(dim=0).any())
+
+    def _fit(self) -> ModelList:
+        """The model of all data, as it is if nothing was measured since."""
         return self._fitter.fit(self.ledger.X, self.ledger.Y)
 
     def record_front(self) -> None:
         """Write the true hypervolume of the identified front to the last record."""
-        if self._last_front_at == self.ledger.spent:
-            return
-        model = self._fit()
-        if model is None:
+        known = self.problem.knows_truth and self._can_fit()
+        if not known or self._last_front_at == self.ledger.spent:
             return
         self._last_front_at = self.ledger.spent
         X = identified_front(
-            model,
-            self.problem.bounds,
-            choices=self.choices,
+            self._fit(),
+            replace(self.space, fixed_features=self.problem.target_fidelities),
             X=self.ledger.X,
             Y=self.ledger.Y,
             seed=self.seed,
-            fixed_features=self.problem.target_fidelities,
         )
         truth = self.problem.evaluate_true(X)
         if self.problem.negate:
@@ -331,14 +330,12 @@ class _Run:
         self.ledger.records[-1] = replace(self.ledger.records[-1], hv_identified=volume)
 
     def _model_for(self, policy: Policy) -> ModelList:
-        if self.ledger.Y.isnan().all(dim=0).any():
+        if not self._can_fit():
             raise InputDataError(
                 "Expected an initial design that measures every outcome at least once,"
                 " but some outcome was never measured. Raise its num_complete."
             )
-        if not policy.uses_model:
-            return ModelList()
-        return self._fitter.fit(self.ledger.X, self.ledger.Y)
+        return self._fit() if policy.uses_model else ModelList()
 
     def _believed_costs(self) -> Model:
         if self.cost_model is None:

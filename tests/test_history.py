@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from botorch_flexibo import DecoupledHistory
 from botorch_flexibo.history import RequestRecord
+from botorch_flexibo.policies.base import Effort
 
 NAN = math.nan
 
@@ -20,9 +22,9 @@ def record(
     measured: tuple[bool, bool],
     values: tuple[float, float],
     costs: tuple[float, float],
-    **changes: float,
+    **changes: Any,
 ) -> RequestRecord:
-    fields = {
+    fields: dict[str, Any] = {
         "decision": 0,
         "predicted_cost": NAN,
         "cumulative_cost": 0.0,
@@ -53,6 +55,7 @@ def history() -> DecoupledHistory:
             2, (False, True), (NAN, 9.0), (0.0, 0.02), cumulative_cost=0.46,
             decision=1, predicted_cost=0.03, hv_measured=4.0, policy_seconds=0.5,
             fit_seconds=0.25,
+            effort=Effort(num_fits=2, fit_seconds=0.125, num_skipped=1),
         ),
         record(
             3, (False, True), (NAN, 8.0), (0.0, 0.02), cumulative_cost=0.48,
@@ -109,6 +112,14 @@ def test_the_table_has_one_row_per_request_and_the_documented_columns(
         "hv_identified",
         "policy_seconds",
         "fit_seconds",
+        "measure_seconds",
+        "effort_num_fits",
+        "effort_fit_seconds",
+        "effort_num_acquisitions",
+        "effort_acquisition_seconds",
+        "effort_num_skipped",
+        "effort_num_gated",
+        "effort_num_expensive",
     ]
     assert len(frame) == 5
     assert frame["decision"].tolist() == [0, 0, 1, 1, 2]
@@ -135,6 +146,10 @@ def test_the_table_holds_the_designs_values_and_costs_of_each_request(
             "hv_measured": [0.0, 4.0, 4.0, 4.0, 20.0],
             "policy_seconds": [0.0, 0.0, 0.5, 0.0, 0.0],
             "fit_seconds": [0.0, 0.0, 0.25, 0.0, 0.0],
+            "measure_seconds": [0.0] * 5,
+            "effort_num_fits": [0, 0, 2, 0, 0],
+            "effort_fit_seconds": [0.0, 0.0, 0.125, 0.0, 0.0],
+            "effort_num_skipped": [0, 0, 1, 0, 0],
         }
     )
     pd.testing.assert_frame_equal(frame[list(expected.columns)], expected)
@@ -220,6 +235,19 @@ def test_costs_per_outcome_are_summed_in_double_precision(
     )
     assert uneven.cost_by_outcome["error"] == pytest.approx(1e9 + 1 / 3, rel=1e-15)
     assert uneven.cost_by_outcome["energy"] == pytest.approx(2e-3, rel=1e-14)
+
+
+def test_policies_that_report_nothing_did_nothing() -> None:
+    assert empty().effort == Effort()
+    assert record(0, (True, True), (1.0, 2.0), (0.1, 0.1)).effort == Effort()
+
+
+def test_efforts_are_added_and_subtracted_entry_by_entry() -> None:
+    first = Effort(num_fits=3, fit_seconds=0.5, num_gated=1)
+    second = Effort(num_fits=1, fit_seconds=0.25, num_expensive=4)
+    total = Effort(num_fits=4, fit_seconds=0.75, num_gated=1, num_expensive=4)
+    assert first + second == total
+    assert total - second == first
 
 
 def test_a_history_cannot_be_changed(history: DecoupledHistory) -> None:

@@ -11,6 +11,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ import numpy as np
 import pytest
 import torch
 from botorch.acquisition.acquisition import AcquisitionFunction
-from botorch.exceptions.errors import InputDataError, UnsupportedError
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InputDataError,
+    UnsupportedError,
+)
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import ModelList
@@ -31,6 +36,7 @@ from botorch_flexibo import (
     AcquisitionPolicy,
     CoupledPolicy,
     DecoupledHistory,
+    DecoupledModelFitter,
     FlexiBOFactory,
     InitialDesign,
     ProgressBar,
@@ -48,6 +54,7 @@ from botorch_flexibo.models import (
 )
 from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.test_functions import (
     DecoupledBraninCurrin,
     DecoupledProblem,
@@ -813,6 +820,117 @@ def test_max_hv_is_nan_if_the_true_front_is_unknown() -> None:
 
     history = run(NoFront(), budget=20.0)
     assert math.isnan(history.max_hv)
+
+
+# --- what a policy costs --------------------------------------------------------------
+
+
+class Busy(Recording):
+    """Claims two fits per decision, and finds nothing after four."""
+
+    num_decisions = 0
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(num_fits=2 * self.num_decisions, num_skipped=1)
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        self.num_decisions += 1
+        if state.iteration > 4:
+            raise CandidateGenerationError("Expected another decision, but got tired.")
+        one = super().__call__(model, state)
+        return EvaluationRequest(
+            one.X.repeat(2, 1), torch.eye(2, dtype=torch.bool), one.acq_value
+        )
+
+
+def test_the_effort_of_a_decision_is_booked_once_on_its_first_request() -> None:
+    policy = Busy()
+    for _ in range(2):  # what was done before the run is not booked
+        policy.num_decisions += 7
+        history = run(policy=policy, budget=1e6)
+        assert history.stop_reason == "exhausted"
+        booked = [(r.decision, r.effort) for r in history.records if r.effort.num_fits]
+        assert booked == [(k, Effort(num_fits=2)) for k in range(1, 5)]
+        # The decision that found nothing counts too.
+        assert history.effort == Effort(num_fits=10)
+
+
+def count_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the calls of the fitter, which does its work."""
+    counts: list[int] = []
+    fit = DecoupledModelFitter.fit
+
+    def counted(self: DecoupledModelFitter, X: Tensor, Y: Tensor) -> ModelList:
+        counts.append(len(X))
+        return fit(self, X, Y)
+
+    monkeypatch.setattr(DecoupledModelFitter, "fit", counted)
+    return counts
+
+
+def test_a_policy_that_ignores_the_model_gets_none_and_pays_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Looking(RandomPolicy):
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            models.append(len(model.models))
+            return super().__call__(model, state)
+
+    models: list[int] = []
+    counts = count_fits(monkeypatch)
+    history = run(policy=Looking(), budget=1e6, callbacks=[stop_after(6)])
+    assert models == [0] * 5
+    assert all(record.fit_seconds == 0.0 for record in history.records)
+    # So large a budget has its front judged at the beginning and at the end only.
+    assert len(counts) == 2
+    judged = [not math.isnan(r.hv_identified) for r in history.records]
+    assert judged == [k in (3, 8) for k in range(9)]
+
+
+def test_a_policy_that_looks_at_the_model_gets_one_of_all_data() -> None:
+    class Looking(RandomPolicy):
+        uses_model = True
+
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            rows = [len(m.train_targets) for m in model.models]
+            assert rows == state.measured.sum(dim=0).tolist()
+            return super().__call__(model, state)
+
+    history = run(policy=Looking(), budget=1e6, callbacks=[stop_after(4)])
+    # The same requests as without, and the fits are paid for.
+    plain = run(budget=1e6, callbacks=[stop_after(4)])
+    assert requests(history) == requests(plain)
+    first = {r.decision: r.fit_seconds for r in reversed(history.records)}
+    assert all(first[decision] > 0 for decision in (1, 2, 3))
+
+
+def test_the_identified_front_does_not_depend_on_who_asked_for_the_model() -> None:
+    class Looking(RandomPolicy):
+        uses_model = True
+
+    problem = Table(num_rows=3)
+    for policy in (RandomPolicy(), Looking()):
+        history = run(problem, policy, budget=1e6)
+        last = history.records[-1].hv_identified
+        assert last == pytest.approx(problem.max_hv, rel=1e-12)
+
+
+def test_the_time_a_measurement_takes_is_recorded() -> None:
+    class Slow(Table):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            if evaluation_mask.all():
+                time.sleep(0.02)
+            return super()._measure(X, evaluation_mask)
+
+    history = run(Slow(), budget=50.0)
+    assert {all(record.measured) for record in history.records} == {True, False}
+    for record in history.records:
+        assert record.measure_seconds > (0.02 if all(record.measured) else 0.0)
 
 
 # --- set-ups --------------------------------------------------------------------------

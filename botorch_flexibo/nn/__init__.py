@@ -1,6 +1,8 @@
 r"""Neural networks whose numbers fit special hardware, and what they cost on it.
 
-Deep shift networks (:mod:`~botorch_flexibo.nn.deep_shift`) replace multiplications by
+Memristive crossbars (:mod:`~botorch_flexibo.nn.crossbar`) multiply matrices where they
+are stored; energy, latency and area follow from a network's layers. Deep shift networks
+(:mod:`~botorch_flexibo.nn.deep_shift`) replace multiplications by
 shifts. Their energy comes in two kinds that must not be mixed, and every
 :class:`~botorch_flexibo.nn.energy.EnergyEstimate` says which it is: *modelled*
 (:mod:`~botorch_flexibo.nn.energy`), what hardware with shift units would need, and
@@ -8,6 +10,19 @@ shifts. Their energy comes in two kinds that must not be mixed, and every
 Here shifts are emulated and cost more than multiplications, not less.
 """
 
+from botorch_flexibo.nn.crossbar import (
+    ISAAC,
+    CrossbarComponents,
+    CrossbarCost,
+    CrossbarHardware,
+    CrossbarLayers,
+    alexnet_layers,
+    crossbar_cost,
+    mvm_energy,
+    mvm_latency,
+    vgg19_layers,
+)
+from botorch_flexibo.nn.data import ClassificationData, digits, fashion_mnist
 from botorch_flexibo.nn.deep_shift import (
     ShiftConv2d,
     ShiftLinear,
@@ -31,11 +46,22 @@ from botorch_flexibo.nn.meters import (
     ZeusMeter,
 )
 from botorch_flexibo.nn.shapes import LayerShape, layer_shapes
+from botorch_flexibo.nn.training import (
+    TrainingResult,
+    TrainingSettings,
+    train_classifier,
+)
 
 __all__ = [
     "GERMANY_2023",
+    "ISAAC",
     "CPUTimeMeter",
+    "ClassificationData",
     "CodeCarbonMeter",
+    "CrossbarComponents",
+    "CrossbarCost",
+    "CrossbarHardware",
+    "CrossbarLayers",
     "EnergyEstimate",
     "EnergyMeter",
     "EnergyModel",
@@ -44,11 +70,21 @@ __all__ = [
     "ShiftConv2d",
     "ShiftLinear",
     "ShiftSettings",
+    "TrainingResult",
+    "TrainingSettings",
     "ZeusMeter",
+    "alexnet_layers",
     "convert_to_shift",
     "count_convolutions",
+    "crossbar_cost",
+    "digits",
+    "fashion_mnist",
     "layer_shapes",
+    "mvm_energy",
+    "mvm_latency",
     "randomize_shifts",
     "shift_parameter_groups",
     "shift_penalty",
+    "train_classifier",
+    "vgg19_layers",
 ]

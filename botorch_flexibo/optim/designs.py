@@ -28,14 +28,7 @@ _FRONT_SHARES = (1 / 3, 1 / 6, 1 / 6)
 
 
 def identified_front(
-    model: Model,
-    bounds: Tensor,
-    *,
-    choices: Tensor | None,
-    X: Tensor,
-    Y: Tensor,
-    seed: int,
-    fixed_features: dict[int, float] | None = None,
+    model: Model, space: SearchSpace, *, X: Tensor, Y: Tensor, seed: int
 ) -> Tensor:
     r"""Designs that are Pareto optimal by the model's posterior mean.
 
@@ -45,28 +38,22 @@ def identified_front(
 
     Args:
         model: A model with ``m`` outputs, maximised.
-        bounds: A ``2 x d``-dim tensor of lower and upper bounds.
-        choices: A ``k x d``-dim tensor of designs, or None if the space is continuous.
+        space: The search space. Columns fixed in it, for example fidelities at their
+            targets, have these values in all designs; a value measured elsewhere
+            informs the model only.
         X: A ``n x d``-dim tensor of the designs measured so far.
         Y: A ``n x m``-dim tensor of their outcomes, NaN where not measured.
         seed: Seed of the population on a continuous space.
-        fixed_features: Columns that are held at these values in all designs, for
-            example fidelities at their targets. A value measured elsewhere informs the
-            model only.
 
     Returns:
         A ``k x d``-dim tensor of designs.
-
-    Raises:
-        InputDataError: If a fixed column does not exist.
     """
-    space = SearchSpace(bounds, choices, fixed_features=fixed_features or {})
     with torch.no_grad():
         designs = space.sample(_NUM_POOL, seed=seed)
-        if choices is None:
+        if space.choices is None:
             designs = torch.cat([space.project(X), designs])
         pool = _Pool(model, unique_rows(designs), known=(X, Y))
-        if choices is None:
+        if space.choices is None:
             for k, step in enumerate(_FRONT_STEPS):
                 parents = pool.X[front_mask(pool.mean)]
                 pool.add(space.mutate(parents, _NUM_POOL, step, seed=seed + k))

@@ -6,7 +6,7 @@ from botorch_flexibo.policies.acquisition import (
     IntersectedFlexiBOFactory,
     LookaheadFactory,
 )
-from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.policies.baselines import (
     CoupledPolicy,
     RandomPolicy,
@@ -16,20 +16,37 @@ from botorch_flexibo.policies.baselines import (
 )
 from botorch_flexibo.policies.discretized import DiscretizedPolicy
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
+from botorch_flexibo.policies.pabo import (
+    PABOMemory,
+    PABOPolicy,
+    UCBFactory,
+    logei_factory,
+    logpi_factory,
+)
+from botorch_flexibo.policies.supervisor import Decision, Supervisor, supervise
 
 __all__ = [
     "AcquisitionPolicy",
     "CoupledPolicy",
+    "Decision",
     "DecoupledState",
     "DiscretizedPolicy",
+    "Effort",
     "FlexiBOFactory",
     "HVKGFactory",
     "IntersectedFlexiBOFactory",
     "LinearKGFactory",
     "LookaheadFactory",
+    "PABOMemory",
+    "PABOPolicy",
     "Policy",
     "RandomPolicy",
+    "Supervisor",
+    "UCBFactory",
     "VariancePerCostPolicy",
+    "logei_factory",
+    "logpi_factory",
     "qlognehvi_factory",
     "qlognparego_factory",
+    "supervise",
 ]

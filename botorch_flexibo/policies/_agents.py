@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
-from typing import cast
 
 import torch
 from botorch.acquisition.acquisition import AcquisitionFunction

@@ -33,8 +33,9 @@ class PABOMemory:
     r"""The memory of a run: plain numbers, lists and tuples only.
 
     Agent ``k`` learns from all rows of the state with outcome ``k``, except what the
-    supervisor withholds: proposals of other agents that are pending or closed without
-    being shared. A row that is not in the memory is therefore everyone's.
+    supervisor withholds: outcomes asked for on behalf of another agent whose proposal
+    is pending, or closed without being shared. A row that is not in the memory is
+    therefore everyone's.
 
     ``json.dumps(asdict(memory))`` writes it, :meth:`from_dict` reads it back.
 
@@ -95,7 +96,7 @@ class PABOMemory:
         return [
             proposal.design
             for proposal in [*self.pending, *self.closed]
-            if proposal.agent != agent and not proposal.shared
+            if proposal.agent != agent and proposal.asked[agent] and not proposal.shared
         ]
 
     def updated(self, agent: int, designs: Tensor) -> None:

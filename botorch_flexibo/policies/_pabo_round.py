@@ -20,7 +20,13 @@ from botorch_flexibo.policies._agents import AgentPool, AgentTask
 from botorch_flexibo.policies._pabo_memory import Design, PABOMemory, Proposal
 from botorch_flexibo.policies.base import DecoupledState, Effort, at_target
 from botorch_flexibo.policies.baselines import _data_variance
-from botorch_flexibo.policies.supervisor import Decision, Supervisor, supervise
+from botorch_flexibo.policies.supervisor import (
+    Decision,
+    Supervisor,
+    extended_front,
+    supervise,
+)
+from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.posterior import marginal_moments
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
@@ -101,7 +107,7 @@ class DecisionRound:
         Returns:
             The outcomes to measure now, if any.
         """
-        archive = self._archive()
+        front = self._front()
         rows = []
         for proposal in list(self._memory.pending):
             X = self._designs([proposal.design])
@@ -111,7 +117,7 @@ class DecisionRound:
                 if not self._in_flight(X):  # a measurement that failed
                     self._memory.close(proposal, shared=True)
                 continue
-            decision = self._decision(proposal.agent, X, values, archive)
+            decision = self._decision(proposal.agent, X, values, front)
             if not decision.closed and self._pay(X, decision.measure):
                 self._memory.ask(proposal, decision.measure.tolist())
                 rows.append(Row(X, decision.measure))
@@ -120,18 +126,19 @@ class DecisionRound:
             if decision.closed and not decision.inject:
                 self.effort += Effort(num_gated=1)
             if not values.isnan().any():
-                archive = torch.cat([archive, values.unsqueeze(0)])
+                front = extended_front(front, values)
         return rows
 
-    def _archive(self) -> Tensor:
-        """Outcomes of the completely measured designs, without pending proposals."""
+    def _front(self) -> Tensor:
+        """Front of the completely measured designs, without pending proposals."""
         complete = self._state.complete
         pending = self._designs([p.design for p in self._memory.pending])
         judged = RowIndex(pending).find(self._state.X) < 0
-        return self._state.Y[complete & judged]
+        Y = self._state.Y[complete & judged]
+        return Y[front_mask(Y)]
 
     def _decision(
-        self, agent: int, X: Tensor, values: Tensor, archive: Tensor
+        self, agent: int, X: Tensor, values: Tensor, front: Tensor
     ) -> Decision:
         optimistic = torch.full_like(values, torch.inf)
         if self._supervisor.gate == "predicted":
@@ -142,7 +149,7 @@ class DecisionRound:
             agent,
             values,
             optimistic=optimistic,
-            archive=archive,
+            archive=front,
             expensive=self._scene.expensive,
         )
 
@@ -256,15 +263,7 @@ class DecisionRound:
         data = [self._data(k) for k in range(self._num_agents)]
         model = ModelListGP(*(self._agents.fit(k, *d) for k, d in enumerate(data)))
         start = time.perf_counter()
-        X = identified_front(
-            model,
-            space.bounds,
-            choices=space.choices,
-            X=state.X,
-            Y=state.Y,
-            seed=state.seed,
-            fixed_features=dict(space.fixed_features),
-        )
+        X = identified_front(model, space, X=state.X, Y=state.Y, seed=state.seed)
         X = unique_rows(space.feasible(space.project(X)))
         X = X[self._task(self._supervisor.lead).allowed(X)]
         if len(X) > 0:

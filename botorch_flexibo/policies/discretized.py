@@ -6,7 +6,7 @@ import torch
 from botorch.models.model import ModelList
 
 from botorch_flexibo.optim.decoupled import EvaluationRequest
-from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 
 
 class DiscretizedPolicy(Policy):
@@ -30,6 +30,11 @@ class DiscretizedPolicy(Policy):
         """
         self.policy = policy
         self.num_designs = num_designs
+
+    @property
+    def effort(self) -> Effort:
+        """What the policy did since it was made."""
+        return self.policy.effort
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose among designs drawn for this decision.

@@ -54,8 +54,9 @@ class PABOPolicy(Policy):
     acquisition function, the dominance tests, the order of turns, the patience and the
     Pareto surrogate are choices made here, and most are switches: ``gate``,
     ``schedule``, ``lead``, ``patience``, ``expensive`` and ``beta`` of
-    :class:`Supervisor`, and the arguments below. ``m = 3`` objectives (performance,
-    energy, area) run through the same code as two.
+    :class:`Supervisor`, and the arguments below. What "hierarchical" means is not in
+    the abstract either; here its three objectives (performance, energy, area) run
+    through the same code as two.
 
     The agents take turns, the lead first. At its turn an agent fits a GP to the data it
     has learned from, if they changed, and proposes the maximiser of its acquisition

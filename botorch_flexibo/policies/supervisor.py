@@ -167,8 +167,8 @@ def supervise(
         optimistic: A ``m``-dim tensor of optimistic predictions,
             ``mu + sqrt(beta) sigma`` of each agent's posterior; infinity where there is
             none. Only those of unmeasured outcomes count.
-        archive: A ``n x m``-dim tensor of the outcomes of completely measured designs,
-            or of their front.
+        archive: A ``n x m``-dim tensor of the outcomes of the completely measured
+            designs, or of those on their front.
         expensive: For each outcome whether it is expensive.
 
     Returns:
@@ -198,6 +198,22 @@ def supervise(
         return Decision(first & missing, inject=False)
     hopeless = is_dominated(torch.where(missing, optimistic, values), archive)
     return Decision(missing & (not hopeless), inject=False)
+
+
+def extended_front(front: Tensor, y: Tensor) -> Tensor:
+    r"""A front after one more point was measured.
+
+    Args:
+        front: A ``n x m``-dim tensor of mutually non-dominated points to maximise.
+        y: A ``m``-dim tensor, the new point.
+
+    Returns:
+        A ``k x m``-dim tensor: the same front if a point of it dominates or equals
+        ``y``, else ``y`` after those that it does not dominate.
+    """
+    if (front >= y).all(dim=-1).any():
+        return front
+    return torch.cat([front[(front > y).any(dim=-1)], y.unsqueeze(0)])
 
 
 def is_dominated(y: Tensor, Y: Tensor) -> bool:

@@ -3,6 +3,10 @@ r"""Test problems whose objectives are measured one at a time, at known true cos
 from __future__ import annotations
 
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.test_functions.crossbar import (
+    CrossbarCNNProblem,
+    RecordedCrossbarCNN,
+)
 from botorch_flexibo.test_functions.gp_sample import DecoupledGPSample
 from botorch_flexibo.test_functions.multi_fidelity import DecoupledMOMFBraninCurrin
 from botorch_flexibo.test_functions.nasbench201 import NASBench201
@@ -16,6 +20,7 @@ from botorch_flexibo.test_functions.synthetic import (
 from botorch_flexibo.test_functions.tabular import TabularProblem
 
 __all__ = [
+    "CrossbarCNNProblem",
     "DecoupledBraninCurrin",
     "DecoupledDTLZ2",
     "DecoupledGPSample",
@@ -25,5 +30,6 @@ __all__ = [
     "DecoupledZDT1",
     "DecoupledZDT2",
     "NASBench201",
+    "RecordedCrossbarCNN",
     "TabularProblem",
 ]

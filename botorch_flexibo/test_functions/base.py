@@ -44,6 +44,9 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
         target_fidelities: The columns that are fidelities (training epochs, a share of
             the data), with the value at which an outcome is the one to optimise.
             Measurements at other values only inform. Empty means there are none.
+        knows_truth: Whether ``evaluate_true`` is at hand, from a formula or a table. If
+            it needs measurements that nobody paid for, the front that a model
+            identifies is not judged.
 
     Example:
         >>> import torch
@@ -66,6 +69,7 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     setup_features: Sequence[int] | None = None
     setup_outcomes: tuple[bool, ...] | None = None
     target_fidelities: dict[int, float] = {}
+    knows_truth: bool = True
 
     @property
     def choices(self) -> Tensor | None:

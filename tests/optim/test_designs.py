@@ -9,6 +9,7 @@ import pytest
 import torch
 from botorch.exceptions.errors import InputDataError
 from botorch.models import ModelListGP
+from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo import fit_decoupled_model
@@ -21,6 +22,20 @@ from botorch_flexibo.test_functions import DecoupledBraninCurrin, DecoupledDTLZ2
 
 PROBLEM = DecoupledBraninCurrin()
 Data = tuple[ModelListGP, Tensor, Tensor]
+
+
+def front_of(
+    model: Model,
+    bounds: Tensor,
+    *,
+    choices: Tensor | None,
+    X: Tensor,
+    Y: Tensor,
+    seed: int,
+    fixed_features: dict[int, float] | None = None,
+) -> Tensor:
+    space = SearchSpace(bounds, choices, fixed_features=fixed_features or {})
+    return identified_front(model, space, X=X, Y=Y, seed=seed)
 
 
 def rows(X: Tensor) -> set[tuple[float, ...]]:
@@ -62,7 +77,7 @@ def test_of_choices_it_is_the_pareto_set_of_values_or_else_means(sparse: Data) -
     for k in range(2, 9):
         known = ~Y[k].isnan()
         believed[28 + k, known] = Y[k, known]
-    front = identified_front(model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=0)
+    front = front_of(model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=0)
     expected = pareto_set(choices, believed)
     assert rows(front) == expected
     assert len(front) == len(expected) > 2
@@ -74,7 +89,7 @@ def test_of_three_outcomes_it_is_the_pareto_set_of_means() -> None:
     Y = problem(X)
     model = fit_decoupled_model(X, Y, bounds=problem.bounds)
     choices = problem.discretize(64, seed=9)
-    front = identified_front(model, problem.bounds, choices=choices, X=X, Y=Y, seed=0)
+    front = front_of(model, problem.bounds, choices=choices, X=X, Y=Y, seed=0)
     assert rows(front) == pareto_set(choices, posterior_means(model, choices))
 
 
@@ -85,16 +100,12 @@ def test_a_measured_value_replaces_the_mean(sparse: Data, finite: bool) -> None:
     # A value beyond all means on both outcomes leaves no other design on the front ...
     best = Y.clone()
     best[8] = 1e4
-    front = identified_front(
-        model, PROBLEM.bounds, choices=choices, X=X, Y=best, seed=0
-    )
+    front = front_of(model, PROBLEM.bounds, choices=choices, X=X, Y=best, seed=0)
     assert rows(front) == rows(X[8:9])
     # ... and one below all of them leaves the front without it.
     worst = Y.clone()
     worst[8] = -1e4
-    front = identified_front(
-        model, PROBLEM.bounds, choices=choices, X=X, Y=worst, seed=0
-    )
+    front = front_of(model, PROBLEM.bounds, choices=choices, X=X, Y=worst, seed=0)
     assert rows(X[8:9]).isdisjoint(rows(front))
     assert len(front) > 1
 
@@ -106,7 +117,7 @@ def test_one_measured_value_keeps_the_mean_of_the_other_outcome(sparse: Data) ->
     Y = Y.clone()
     Y[0, 1] = 1e4
     believed = torch.where(Y.isnan(), posterior_means(model, X), Y)
-    front = identified_front(model, PROBLEM.bounds, choices=X, X=X, Y=Y, seed=0)
+    front = front_of(model, PROBLEM.bounds, choices=X, X=X, Y=Y, seed=0)
     assert rows(front) == pareto_set(X, believed)
     assert rows(X[:1]) < rows(front)
 
@@ -115,7 +126,7 @@ def test_on_a_continuous_space_it_reaches_nearly_all_of_the_true_hypervolume(
     dense: Data,
 ) -> None:
     model, X, Y = dense
-    front = identified_front(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
+    front = front_of(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
     assert (front >= PROBLEM.bounds[0]).all()
     assert (front <= PROBLEM.bounds[1]).all()
 
@@ -130,7 +141,7 @@ def test_on_a_continuous_space_it_reaches_nearly_all_of_the_true_hypervolume(
 
 def test_on_a_continuous_space_no_design_is_better_by_the_means(dense: Data) -> None:
     model, X, Y = dense
-    front = identified_front(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
+    front = front_of(model, PROBLEM.bounds, choices=None, X=X, Y=Y, seed=0)
     means = posterior_means(model, front)
     assert len(front) == len(rows(front)) > 50
     assert moocore.is_nondominated(means.numpy(), maximise=True).all()
@@ -151,9 +162,7 @@ def test_it_depends_on_the_seed_alone(sparse: Data, finite: bool) -> None:
     for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(global_seed)
         state = torch.get_rng_state()
-        front = identified_front(
-            model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=seed
-        )
+        front = front_of(model, PROBLEM.bounds, choices=choices, X=X, Y=Y, seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
         assert not front.requires_grad
         fronts.append(front)
@@ -171,7 +180,7 @@ def test_bounds_far_from_the_unit_cube_are_searched_in_full() -> None:
     X = lower + PROBLEM.discretize(60, seed=1) * (upper - lower)
     Y = PROBLEM((X - lower) / (upper - lower))
     model = fit_decoupled_model(X, Y, bounds=bounds)
-    front = identified_front(model, bounds, choices=None, X=X, Y=Y, seed=0)
+    front = front_of(model, bounds, choices=None, X=X, Y=Y, seed=0)
     assert (front >= lower).all()
     assert (front <= upper).all()
     unit = ((front - lower) / (upper - lower)).clamp(0, 1)
@@ -196,7 +205,7 @@ def test_choices_are_projected_on_fixed_columns_and_compared_there(
 ) -> None:
     model, X, Y = sparse
     choices = torch.cat([PROBLEM.discretize(60, seed=5), X])
-    front = identified_front(
+    front = front_of(
         model,
         PROBLEM.bounds,
         choices=choices,
@@ -215,10 +224,10 @@ def test_choices_that_differ_in_fixed_columns_only_are_one(sparse: Data) -> None
     model, X, Y = sparse
     base = PROBLEM.discretize(40, seed=5)
     copies = torch.cat([project(base, {1: value}) for value in (0.1, 0.25, 0.7)])
-    once = identified_front(
+    once = front_of(
         model, PROBLEM.bounds, choices=project(base, {1: 0.25}), X=X, Y=Y, seed=0
     )
-    front = identified_front(
+    front = front_of(
         model,
         PROBLEM.bounds,
         choices=copies,
@@ -242,7 +251,7 @@ def test_only_values_measured_at_the_fixed_columns_replace_means(
     for best in (8, 9):
         values = Y.clone()
         values[best] = 1e4
-        front = identified_front(
+        front = front_of(
             model,
             PROBLEM.bounds,
             choices=X if finite else None,
@@ -260,7 +269,7 @@ def test_only_values_measured_at_the_fixed_columns_replace_means(
 
 def test_on_a_continuous_space_the_rest_is_searched_in_full(dense: Data) -> None:
     model, X, Y = dense
-    front = identified_front(
+    front = front_of(
         model,
         PROBLEM.bounds,
         choices=None,
@@ -288,7 +297,7 @@ def test_no_fixed_column_is_the_same_as_none(sparse: Data, finite: bool) -> None
     model, X, Y = sparse
     choices = PROBLEM.discretize(50, seed=2) if finite else None
     fronts = [
-        identified_front(
+        front_of(
             model,
             PROBLEM.bounds,
             choices=choices,
@@ -310,7 +319,7 @@ def test_fixed_columns_that_do_not_exist_are_refused(
     with pytest.raises(
         InputDataError, match=r"^Expected columns within 0\.\.1, but got \[2\]\.$"
     ):
-        identified_front(
+        front_of(
             model,
             PROBLEM.bounds,
             choices=X if finite else None,
