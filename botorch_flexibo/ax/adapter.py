@@ -2,31 +2,36 @@ r"""Adapters: between an Ax experiment and generators that measure single metric
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import cast
+from typing import Any, cast
 
 import torch
 from ax.adapter.base import GenResults
+from ax.adapter.data_utils import ExperimentData
 from ax.adapter.random import RandomAdapter
 from ax.adapter.torch import TorchAdapter
 from ax.core.arm import Arm
+from ax.core.data import Data
+from ax.core.experiment import Experiment
 from ax.core.observation import ObservationFeatures
 from ax.core.optimization_config import OptimizationConfig
 from ax.core.parameter import ChoiceParameter, FixedParameter, RangeParameter
 from ax.core.search_space import SearchSpace, SearchSpaceDigest
 from ax.generators.torch_base import TorchOptConfig
 from ax.generators.types import TConfig
-from botorch.exceptions.errors import UnsupportedError
+from botorch.exceptions.warnings import InputDataWarning
 from torch import Tensor
 
-from botorch_flexibo.ax.checks import check_supported
+from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.generator import (
     DecoupledGenerator,
     DecoupledInputs,
     DecoupledOptConfig,
     PlannedSobolGenerator,
+    Proposals,
 )
 from botorch_flexibo.ax.metadata import (
     Request,
@@ -39,6 +44,8 @@ from botorch_flexibo.ax.metadata import (
 )
 from botorch_flexibo.models import PaidCosts
 
+_CONSTANT = r"Data \(outcome observations\) is not standardized"
+
 
 class DecoupledTorchAdapter(TorchAdapter):
     """Tells a decoupled generator what is pending for each metric, and what was paid.
@@ -47,6 +54,23 @@ class DecoupledTorchAdapter(TorchAdapter):
     100 trials on also the metrics that were measured. What was really asked for is
     computed here from the candidate metadata instead.
     """
+
+    def _process_and_transform_data(
+        self, experiment: Experiment, data: Data | None = None
+    ) -> tuple[ExperimentData, SearchSpace]:
+        # NOTE: Ax 1.3.1 would keep the objectives and thresholds of the first fit.
+        self._optimization_config = experiment.optimization_config
+        return super()._process_and_transform_data(experiment, data)
+
+    def _fit(
+        self, search_space: SearchSpace, experiment_data: ExperimentData, **kwargs: Any
+    ) -> None:
+        cast(DecoupledGenerator, self.generator).proposals = Proposals()
+        with warnings.catch_warnings():
+            # NOTE: Ax standardises all but metrics that were constant so far, of which
+            # there are more when few values exist; BoTorch 0.18 warns of these.
+            warnings.filterwarnings("ignore", _CONSTANT, InputDataWarning)
+            super()._fit(search_space, experiment_data, **kwargs)
 
     def _gen(
         self,
@@ -65,9 +89,8 @@ class DecoupledTorchAdapter(TorchAdapter):
             model_gen_options=model_gen_options,
             optimization_config=optimization_config,
         )
-        num_trials = len(experiment_behind(self).trials)
         generator = cast(DecoupledGenerator, self.generator)
-        generator.proposals.add(num_trials, results.observation_features)
+        generator.proposals.add(results.observation_features)
         return results
 
     def _get_transformed_model_gen_args(
@@ -78,7 +101,15 @@ class DecoupledTorchAdapter(TorchAdapter):
         model_gen_options: TConfig | None = None,
         optimization_config: OptimizationConfig | None = None,
     ) -> tuple[SearchSpaceDigest, TorchOptConfig]:
-        check_supported(experiment_behind(self))
+        experiment = experiment_behind(self)
+        generator = cast(DecoupledGenerator, self.generator)
+        check_supported(experiment)
+        check_options(
+            experiment,
+            generator.costs,
+            fidelity=generator.fidelity,
+            fixed_parameters={},
+        )
         digest, options = super()._get_transformed_model_gen_args(
             search_space=search_space,
             pending_observations={},
@@ -86,11 +117,6 @@ class DecoupledTorchAdapter(TorchAdapter):
             model_gen_options=model_gen_options,
             optimization_config=optimization_config,
         )
-        if options.equality_constraints is not None:
-            raise UnsupportedError(
-                "Expected no equality constraints between parameters, but got some."
-                " Replace one parameter by its expression in the others."
-            )
         return digest, DecoupledOptConfig(
             **{name.name: getattr(options, name.name) for name in fields(options)},
             inputs=self._inputs(digest),
@@ -100,7 +126,7 @@ class DecoupledTorchAdapter(TorchAdapter):
         experiment = experiment_behind(self)
         objectives = objective_names(experiment)
         generator = cast(DecoupledGenerator, self.generator)
-        proposals = generator.proposals.since(len(experiment.trials))
+        proposals = generator.proposals.requests
         running = [
             (self._features(arm), asked) for _, arm, asked in pending(experiment)
         ]
@@ -127,20 +153,25 @@ class DecoupledTorchAdapter(TorchAdapter):
         return self._transform_observation_features(features)
 
     def _paid(self, objectives: tuple[str, ...]) -> PaidCosts:
-        """One row per trial with data or a payment; only told costs are known."""
+        """One row per arm of a trial with data; only told costs are known.
+
+        What a failed measurement cost tells nothing about one that succeeds.
+        """
         experiment = experiment_behind(self)
         measured = measured_metrics(experiment)
         believed = cast(DecoupledGenerator, self.generator).costs
         features, costs, setups = [], [], []
         for trial in experiment.trials.values():
             payment = payment_of(trial)
-            known = payment.costs if payment is not None and payment.is_told else {}
+            told = () if payment is None else payment.told
+            known = {name: payment.costs[name] for name in told}  # pyright: ignore
             for arm in trial.arms:
-                names = measured.get((trial.index, arm.name), set()) | set(known)
+                names = measured.get((trial.index, arm.name), set())
                 if not names:
                     continue
                 features.append(self._features(arm))
-                costs.append([known.get(name, torch.nan) for name in objectives])
+                row = [known.get(name, 0.0) for name in objectives]
+                costs.append([cost if cost > 0 else torch.nan for cost in row])
                 # It is set up if a metric that needs it was measured.
                 set_up = believed.needs_setup(tuple(names))
                 setups.append(0.0 if set_up else torch.nan)
@@ -154,13 +185,14 @@ class DecoupledTorchAdapter(TorchAdapter):
             if isinstance(parameter, FixedParameter):
                 if parameter.is_numeric:
                     fixed[name] = float(parameter.value)  # pyright: ignore
-            elif isinstance(parameter, RangeParameter):
+            elif isinstance(parameter, RangeParameter) and parameter.logit_scale:
+                labels.add(name)
+            elif isinstance(parameter, (RangeParameter, ChoiceParameter)):
+                # Ax takes 16, 32, 64, ... for a logarithmic scale by itself.
                 if parameter.log_scale:
                     log10.add(name)
-                elif parameter.logit_scale:
+                elif not parameter.is_numeric:
                     labels.add(name)
-            elif isinstance(parameter, ChoiceParameter) and not parameter.is_numeric:
-                labels.add(name)
         return Columns(
             names=tuple(self.parameters),
             log10=frozenset(log10),
@@ -174,6 +206,10 @@ class DecoupledTorchAdapter(TorchAdapter):
 
 class PlannedAdapter(RandomAdapter):
     """Quasi-random designs, each with the metrics that the generator's plan says."""
+
+    def _fit(self, search_space: SearchSpace, experiment_data: ExperimentData) -> None:
+        cast(PlannedSobolGenerator, self.generator).proposals = Proposals()
+        super()._fit(search_space, experiment_data)
 
     def _gen(
         self,
@@ -195,12 +231,12 @@ class PlannedAdapter(RandomAdapter):
             model_gen_options=model_gen_options,
         )
         generator = cast(PlannedSobolGenerator, self.generator)
-        proposals, num_trials = generator.proposals, len(experiment.trials)
+        proposals = generator.proposals
         for features in results.observation_features:
-            number = num_valid_trials(experiment) + len(proposals.since(num_trials))
+            number = num_valid_trials(experiment) + len(proposals.requests)
             names = generator.plan.entry(number, objective_names(experiment))
             features.metadata = Request(names).to_metadata()
-            proposals.add(num_trials, [features])
+            proposals.add([features])
         return results
 
 

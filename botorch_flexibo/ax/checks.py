@@ -2,11 +2,20 @@ r"""What an experiment must be for this package to choose its measurements."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ax.core.experiment import Experiment
 from ax.core.optimization_config import PreferenceOptimizationConfig
-from ax.core.parameter import ChoiceParameter
-from botorch.exceptions.errors import UnsupportedError
+from ax.core.parameter import (
+    ChoiceParameter,
+    DerivedParameter,
+    FixedParameter,
+    Parameter,
+)
+from botorch.exceptions.errors import InputDataError, UnsupportedError
 
+from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import objective_names
 
 
@@ -19,8 +28,8 @@ def check_supported(experiment: Experiment) -> None:
     Raises:
         UnsupportedError: If it has fewer than two objectives, scalarised or learned
             objectives, constraints on other metrics than objectives, relative bounds,
-            metrics with a signature of their own, or a hierarchical search space or
-            task parameters.
+            metrics with a signature of their own, a hierarchical search space, task
+            parameters or equality constraints between parameters.
     """
     names = objective_names(experiment)
     config = experiment.optimization_config
@@ -37,11 +46,11 @@ def check_supported(experiment: Experiment) -> None:
                 " bound as a number: a baseline may lack the metric."
             )
         others = sorted(set(constraint.metric_names) - set(names))
-        if others or len(constraint.metric_names) > 1:
+        if others:  # Ax itself refuses constraints on several objectives
             raise UnsupportedError(
                 "Expected outcome constraints that bound one objective, but got"
-                f" {constraint.expression!r}. Make {others or constraint.metric_names}"
-                " objectives of their own: their bounds become thresholds."
+                f" {constraint.expression!r}. Make {others} objectives of their own:"
+                " their bounds become thresholds."
             )
     for name in names:
         if experiment.get_metric(name).signature != name:
@@ -60,4 +69,80 @@ def check_supported(experiment: Experiment) -> None:
         raise UnsupportedError(
             "Expected a flat search space without task parameters, but got"
             f" {tasks or 'a hierarchical one'}. Make them ordinary parameters."
+        )
+    equalities = [c for c in space.parameter_constraints if c.is_equality]
+    if equalities:
+        raise UnsupportedError(
+            "Expected no equality constraints between parameters, but got"
+            f" {equalities}. Replace one parameter by its expression in the others."
+        )
+
+
+def check_options(
+    experiment: Experiment,
+    costs: Costs,
+    *,
+    fidelity: Mapping[str, float],
+    fixed_parameters: Mapping[str, Any],
+) -> None:
+    r"""Refuse early what names no metric or parameter of an experiment.
+
+    Args:
+        experiment: The experiment.
+        costs: What measurements are believed to cost.
+        fidelity: The target of each parameter that is a fidelity.
+        fixed_parameters: Parameters that all designs must have.
+
+    Raises:
+        InputDataError: If there is no cost for an objective, or one for something else;
+            if a parameter does not exist or may not have its value; or if a set-up or a
+            fidelity depends on a parameter that it cannot depend on.
+    """
+    costs.check_objectives(objective_names(experiment))
+    parameters = experiment.search_space.parameters
+    free = [
+        name
+        for name, parameter in parameters.items()
+        if not isinstance(parameter, (FixedParameter, DerivedParameter))
+    ]
+    set_up = None if costs.setup is None else costs.setup.parameters
+    if set_up is not None:
+        known = set(set_up) <= {*free, *_fixed(parameters)}
+        if not known or set(set_up).isdisjoint(free):
+            raise InputDataError(
+                "Expected parameters of the set-up that designs can differ in, of"
+                f" {free}, but got {list(set_up)}."
+            )
+    for name, target in fidelity.items():
+        if name not in free or not parameters[name].is_numeric:
+            numeric = [name for name in free if parameters[name].is_numeric]
+            raise InputDataError(
+                f"Expected fidelities among the numeric parameters {numeric}, but got"
+                f" {name!r}."
+            )
+        _check_value(parameters[name], target, what="target of the fidelity")
+    for name, value in fixed_parameters.items():
+        if name not in parameters:
+            raise InputDataError(
+                f"Expected fixed_parameters among {list(parameters)}, but got {name!r}."
+            )
+        _check_value(parameters[name], value, what="value of the fixed parameter")
+
+
+def _fixed(parameters: Mapping[str, Parameter]) -> list[str]:
+    """The parameters with a single value."""
+    return [
+        name
+        for name, parameter in parameters.items()
+        if isinstance(parameter, FixedParameter)
+    ]
+
+
+def _check_value(parameter: Parameter, value: Any, *, what: str) -> None:
+    if type(value) is float and value.is_integer() and parameter.python_type is int:
+        value = int(value)
+    if not parameter.validate(value):
+        raise InputDataError(
+            f"Expected a {what} {parameter.name!r} that the experiment allows"
+            f" ({parameter}), but got {value!r}."
         )

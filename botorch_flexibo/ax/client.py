@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+import torch
 from ax.api.client import Client
 from ax.core.arm import Arm
 from ax.core.base_trial import BaseTrial
 from ax.core.trial_status import TrialStatus
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 
-from botorch_flexibo.ax.checks import check_supported
+from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     Payment,
     experiment_of,
-    objective_names,
     pending,
     record_payment,
     request_of,
@@ -35,12 +37,6 @@ from botorch_flexibo.exceptions import InvalidCostError
 
 # A value, or a value with its standard error.
 Value = float | tuple[float, float]
-_ENDED = (
-    TrialStatus.COMPLETED,
-    TrialStatus.EARLY_STOPPED,
-    TrialStatus.FAILED,
-    TrialStatus.ABANDONED,
-)
 
 
 @dataclass(frozen=True)
@@ -78,20 +74,31 @@ def get_next_measurements(
         fixed_parameters: Parameters that all designs must have.
 
     Returns:
-        Measurements, each a trial that is running now. Fewer than ``n`` if the strategy
-        waits for initial data or its parallelism is used up.
+        Measurements, each a trial that is running now. Fewer than ``n``, but at least
+        one, if initial data are awaited, few may run at once or few are left.
 
     Raises:
         UnsupportedError: If the experiment or its strategy cannot choose objectives.
-        InputDataError: If ``n`` is below 1, or the costs are not those of the
-            objectives.
+        InputDataError: If ``n`` is below 1, or costs, fidelities or fixed parameters do
+            not fit the experiment.
+        DataRequiredError: If there is none because initial data are awaited.
+        MaxParallelismReachedException: If there is none because as many are running as
+            may be.
+        CandidateGenerationError: If there is none because everything is measured or
+            running.
     """
     if n < 1:
         raise InputDataError(f"Expected n >= 1, but got {n}.")
-    check_supported(experiment_of(client))
-    _costs(client).check_objectives(objective_names(experiment_of(client)))
+    experiment, arguments = experiment_of(client), strategy_arguments(client)
+    check_supported(experiment)
+    check_options(
+        experiment,
+        Costs.from_json(arguments["costs"]),
+        fidelity=arguments["fidelity"],
+        fixed_parameters=fixed_parameters or {},
+    )
     fixed = None if fixed_parameters is None else dict(fixed_parameters)
-    trials = client.get_next_trials(max_trials=n, fixed_parameters=fixed)
+    trials = _next_trials(client, n, fixed)
     return [
         _measurement(client, trial, arm)
         for trial in (trial_of(experiment_of(client), index) for index in trials)
@@ -113,7 +120,8 @@ def complete_measurement(
         client: The client.
         measurement: The measurement, or the index of its trial.
         values: The value of each metric asked for, or a pair of value and standard
-            error. Tracking metrics of the experiment may be told too.
+            error. Errors count for metrics that always have one; else the noise is
+            learned. Tracking metrics of the experiment may be told too.
         costs: What each metric really cost. None means what is believed.
         setup_cost: What setting the design up really cost. None means what is believed.
 
@@ -126,7 +134,7 @@ def complete_measurement(
     trial = _running_trial(client, measurement)
     asked = targets(experiment, trial, trial.arms[0])
     tracking = {metric.name for metric in experiment.tracking_metrics}
-    _check_names(set(values), set(asked), tracking, experiment.metrics.keys())
+    _check_names(set(values), set(asked), tracking)
     data = {name: _checked_value(name, value) for name, value in values.items()}
     payment = _payment(client, trial, asked, costs, setup_cost)
     record_payment(trial, payment)
@@ -208,7 +216,7 @@ def spent(client: Client) -> float:
     return sum(
         payment_for(experiment, costs, trial).total
         for trial in experiment.trials.values()
-        if trial.status in _ENDED
+        if trial.status.is_terminal
     )
 
 
@@ -231,9 +239,31 @@ def _measurement(client: Client, trial: BaseTrial, arm: Arm) -> Measurement:
     )
 
 
+def _next_trials(
+    client: Client, n: int, fixed_parameters: dict[str, Any] | None
+) -> list[int]:
+    """The indices of new trials: ``n``, or as many as there are designs for."""
+    for count in range(n, 0, -1):
+        try:
+            trials = client.get_next_trials(count, fixed_parameters=fixed_parameters)
+            return list(trials)
+        except CandidateGenerationError:
+            # Ax gives none of the first ones if it runs out of designs later.
+            if count == 1:
+                raise
+    return []
+
+
 def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
-    index = measurement if isinstance(measurement, int) else measurement.trial_index
-    trial = trial_of(experiment_of(client), index)
+    index = measurement
+    if isinstance(measurement, Measurement):
+        index = measurement.trial_index
+    elif not isinstance(measurement, Integral) or isinstance(measurement, bool):
+        raise InputDataError(
+            "Expected a Measurement or the index of its trial, but got"
+            f" {measurement!r}."
+        )
+    trial = trial_of(experiment_of(client), int(index))  # pyright: ignore
     if trial.status != TrialStatus.RUNNING:
         raise InputDataError(
             f"Expected a running measurement, but trial {index} is"
@@ -242,9 +272,7 @@ def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
     return trial
 
 
-def _check_names(
-    told: set[str], asked: set[str], tracking: set[str], known: object
-) -> None:
+def _check_names(told: set[str], asked: set[str], tracking: set[str]) -> None:
     unknown = sorted(told - asked - tracking)
     missing = sorted(asked - told)
     if unknown or missing:
@@ -258,35 +286,43 @@ def _check_names(
 
 
 def _checked_value(name: str, value: Value) -> Value:
-    parts = value if isinstance(value, tuple) else (value,)
-    if len(parts) in (1, 2) and all(_is_finite_number(part) for part in parts):
-        if len(parts) == 1:
-            return float(parts[0])
-        if parts[1] >= 0:
-            return float(parts[0]), float(parts[1])
+    if not isinstance(value, tuple):
+        number = _finite_number(value)
+        if number is not None:
+            return number
+    elif len(value) == 2:
+        mean, error = (_finite_number(part) for part in value)
+        if mean is not None and error is not None and error >= 0:
+            return mean, error
     raise InputDataError(
         f"Expected a finite number for {name!r}, or a pair of it and its standard error"
         f" (>= 0), but got {value!r}. Use fail_measurement if it could not be measured."
     )
 
 
-def _is_finite_number(value: object) -> bool:
-    # Covers NumPy's and PyTorch's scalars, and refuses bools and strings.
-    if isinstance(value, (bool, str, bytes, complex)) or value is None:
-        return False
+def _finite_number(value: object) -> float | None:
+    """The number, also in a NumPy or PyTorch scalar; None for all else, and bools."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    elif isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
     try:
-        return math.isfinite(float(value))  # pyright: ignore
-    except (TypeError, ValueError, OverflowError):
-        return False
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
-def _check_cost(name: str, cost: object, *, may_be_zero: bool) -> None:
-    valid = _is_finite_number(cost) and (cost >= 0 if may_be_zero else cost > 0)  # pyright: ignore
-    if not valid:
+def _checked_cost(name: str, cost: object, *, may_be_zero: bool) -> float:
+    number = _finite_number(cost)
+    if number is None or number < 0 or (number == 0 and not may_be_zero):
         kind = "non-negative" if may_be_zero else "positive"
         raise InvalidCostError(
             f"Expected a {kind}, finite cost of {name!r}, but got {cost!r}."
         )
+    return number
 
 
 def _payment(
@@ -304,18 +340,19 @@ def _payment(
         raise InputDataError(
             f"Expected costs of {list(objectives)}, but got costs of {sorted(told)}."
         )
-    for name, cost in told.items():
-        _check_cost(name, cost, may_be_zero=failed)
+    paid = {
+        name: _checked_cost(name, cost, may_be_zero=failed)
+        for name, cost in told.items()
+    }
     if setup_cost is not None:
-        _check_cost("set-up", setup_cost, may_be_zero=True)
+        setup_cost = _checked_cost("set-up", setup_cost, may_be_zero=True)
     believed = believed_payment(
         experiment_of(client), _costs(client), trial, objectives
     )
-    paid = {name: float(cost) for name, cost in told.items()}
     return Payment(
         costs={**believed.costs, **paid},
-        setup=believed.setup if setup_cost is None else float(setup_cost),
-        is_told=set(told) == set(objectives),
+        setup=believed.setup if setup_cost is None else setup_cost,
+        told=tuple(told),
     )
 
 

@@ -6,8 +6,10 @@ as numbers or as the name of a registered function with its parameters.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ class NamedCost:
     """
 
     name: str
-    arguments: Mapping[str, Any] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,23 @@ class SetupCost:
     cost: float | NamedCost
     parameters: Sequence[str] | None = None
     objectives: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            InputDataError: If there is none, or they are no collection.
+        """
+        for attribute in ("parameters", "objectives"):
+            names = getattr(self, attribute)
+            if names is None:
+                continue
+            if isinstance(names, str) or not names or len(set(names)) < len(names):
+                raise InputDataError(
+                    f"Expected {attribute} of the set-up to be one or more different"
+                    f" names, or None for all, but got {names!r}."
+                )
+            object.__setattr__(self, attribute, tuple(names))
 
 
 @dataclass(frozen=True)
@@ -82,12 +101,13 @@ class Costs:
 
         Raises:
             InvalidCostError: If a cost is not positive and finite.
-            InputDataError: If a named function is not registered.
+            InputDataError: If a named function is not registered or its arguments
+                cannot be stored.
         """
         for metric, cost in self.run.items():
-            _check_cost(cost, what=f"cost of {metric!r}", least=0.0, strict=True)
+            _check_cost(cost, what=f"cost of {metric!r}", strict=True)
         if self.setup is not None:
-            _check_cost(self.setup.cost, what="set-up cost", least=0.0, strict=False)
+            _check_cost(self.setup.cost, what="set-up cost", strict=False)
         named = [key for key, cost in self.run.items() if isinstance(cost, NamedCost)]
         if self.learned and named:
             raise InputDataError(
@@ -102,12 +122,18 @@ class Costs:
             objectives: The objectives of an experiment.
 
         Raises:
-            InputDataError: If not.
+            InputDataError: If not, or if the set-up is for something else.
         """
         if set(self.run) != set(objectives):
             raise InputDataError(
                 f"Expected a cost for each objective ({list(objectives)}), but got"
                 f" costs for {list(self.run)}."
+            )
+        needs = () if self.setup is None else self.setup.objectives or ()
+        if not set(needs) <= set(objectives):
+            raise InputDataError(
+                f"Expected a set-up for objectives of {list(objectives)}, but got one"
+                f" for {list(needs)}."
             )
 
     def price(
@@ -121,13 +147,19 @@ class Costs:
 
         Returns:
             The cost of each metric; those without a cost are left out.
+
+        Raises:
+            InvalidCostError: If a function returns what is not positive and finite.
         """
-        numbers = _numbers(parameters)
-        return {
-            name: float(_price(self.run[name], numbers, torch.zeros(1, dtype=_DTYPE)))
+        X, numbers = torch.zeros(1, dtype=_DTYPE), _numbers(parameters)
+        prices = {
+            name: float(_price(self.run[name], numbers, X))
             for name in objectives
             if name in self.run
         }
+        for name, price in prices.items():
+            _check_cost(price, what=f"cost of {name!r}", strict=True)
+        return prices
 
     def setup_price(
         self, objectives: Sequence[str], parameters: Mapping[str, Any]
@@ -140,19 +172,26 @@ class Costs:
 
         Returns:
             The cost, 0 if none of the metrics needs a set-up.
+
+        Raises:
+            InvalidCostError: If a function returns what is negative or not finite.
         """
         setup = self.setup
         if setup is None or not self.needs_setup(objectives):
             return 0.0
-        X = torch.zeros(1, dtype=_DTYPE)
-        return float(_price(setup.cost, _numbers(parameters), X))
+        numbers = _numbers(parameters)
+        price = float(_price(setup.cost, numbers, torch.zeros(1, dtype=_DTYPE)))
+        _check_cost(price, what="set-up cost", strict=False)
+        return price
 
     def needs_setup(self, objectives: Sequence[str]) -> bool:
         """Whether one of these metrics can only be measured on a design set up."""
         if self.setup is None:
             return False
         needs = self.setup.objectives
-        return needs is None or not set(needs).isdisjoint(objectives)
+        return (
+            bool(objectives) if needs is None else not {*needs}.isdisjoint(objectives)
+        )
 
     def setup_key(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """What designs that share a set-up have in common."""
@@ -166,7 +205,12 @@ class Costs:
             "learned": self.learned,
         }
         if self.setup is not None:
-            payload["setup"] = asdict(self.setup) | {"cost": _to_json(self.setup.cost)}
+            setup = self.setup
+            payload["setup"] = {
+                "cost": _to_json(setup.cost),
+                "parameters": setup.parameters and list(setup.parameters),
+                "objectives": setup.objectives and list(setup.objectives),
+            }
         return payload
 
     @classmethod
@@ -258,7 +302,7 @@ def build_cost_model(
         A model with one output per metric.
 
     Raises:
-        InputDataError: If a metric has no cost, or a parameter does not exist.
+        InputDataError: If a metric has no cost.
     """
     costs.check_objectives(objectives)
     run = [costs.run[metric] for metric in objectives]
@@ -279,11 +323,16 @@ def build_cost_model(
         return model
     setup = costs.setup
     needs = objectives if setup.objectives is None else setup.objectives
+    features = None
+    if setup.parameters is not None:
+        # Fixed parameters are no columns: all designs are equal there.
+        varying = [name for name in setup.parameters if name in columns.names]
+        features = [columns.names.index(name) for name in varying]
     return SetupCostModel(
         model,
         _run_model([setup.cost], columns),
-        setup_features=_positions(setup.parameters, columns.names, "parameters"),
-        setup_outcomes=_flags(needs, objectives),
+        setup_features=features,
+        setup_outcomes=torch.tensor([name in needs for name in objectives]),
     )
 
 
@@ -302,7 +351,7 @@ def _run_model(costs: Sequence[float | NamedCost], columns: Columns) -> Model:
 def _price(cost: float | NamedCost, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
     if not isinstance(cost, NamedCost):
         return X.new_full(X.shape[:-1], cost)
-    return _FUNCTIONS[cost.name](parameters, **(cost.arguments or {}))
+    return _FUNCTIONS[cost.name](parameters, **cost.arguments)
 
 
 def _numbers(parameters: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -314,29 +363,7 @@ def _numbers(parameters: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def _positions(
-    names: Sequence[str] | None, known: Sequence[str], what: str
-) -> list[int] | None:
-    if names is None:
-        return None
-    unknown = set(names) - set(known)
-    if unknown:
-        raise InputDataError(
-            f"Expected {what} of the set-up among {list(known)}, but got"
-            f" {sorted(unknown)}."
-        )
-    return [list(known).index(name) for name in names]
-
-
-def _flags(names: Sequence[str], known: Sequence[str]) -> Tensor:
-    flags = torch.zeros(len(known), dtype=torch.bool)
-    flags[_positions(names, known, "objectives")] = True
-    return flags
-
-
-def _check_cost(
-    cost: float | NamedCost, *, what: str, least: float, strict: bool
-) -> None:
+def _check_cost(cost: float | NamedCost, *, what: str, strict: bool) -> None:
     if isinstance(cost, NamedCost):
         if cost.name not in _FUNCTIONS:
             raise InputDataError(
@@ -344,17 +371,28 @@ def _check_cost(
                 f" {cost.name!r}. Call register_cost_function first, also before the"
                 " experiment is loaded."
             )
+        check_storable(cost.arguments, what=f"arguments of {cost.name!r}")
         return
     number = isinstance(cost, (int, float)) and not isinstance(cost, bool)
-    large_enough = number and (cost > least if strict else cost >= least)
-    if not number or not large_enough or cost == float("inf"):
+    if not number or not 0 <= cost < math.inf or (strict and cost == 0):
         kind = "positive" if strict else "non-negative"
         raise InvalidCostError(f"Expected a {kind}, finite {what}, but got {cost!r}.")
 
 
+def check_storable(value: object, *, what: str) -> None:
+    """Refuse what an experiment cannot store."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise InputDataError(
+            f"Expected {what} of numbers, strings and their collections, which can be"
+            f" stored, but got {value!r}: {error}."
+        ) from error
+
+
 def _to_json(cost: float | NamedCost) -> Any:
     if isinstance(cost, NamedCost):
-        return {"name": cost.name, "arguments": dict(cost.arguments or {})}
+        return {"name": cost.name, "arguments": dict(cost.arguments)}
     return float(cost)
 
 

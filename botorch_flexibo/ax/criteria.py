@@ -2,6 +2,9 @@ r"""When a strategy leaves its initial designs, and when it waits for their data
 
 from __future__ import annotations
 
+import math
+import sys
+
 from ax.core.experiment import Experiment
 from ax.exceptions.core import DataRequiredError
 from ax.generation_strategy.generation_node import GenerationNode
@@ -45,7 +48,7 @@ class ObjectivesObserved(TransitionCriterion):
         Returns:
             Whether there are enough trials and data.
         """
-        enough = num_valid_trials(experiment) >= self.num_designs
+        enough = num_missing_designs(experiment, self.num_designs) <= 0
         return enough and not unobserved(experiment)
 
 
@@ -66,12 +69,15 @@ class InitialDataAwaited(TrialCountPausingCriterion):
             trials_from_node: Ignored.
 
         Returns:
-            The number of designs.
+            The number of designs. It has no limit once nothing is awaited: Ax asks the
+            node that it is about to leave.
         """
-        missing = self.threshold - num_valid_trials(experiment)
+        missing = num_missing_designs(experiment, self.threshold)
+        lacking = unobserved(experiment)
+        if missing <= 0 and not lacking:
+            return sys.maxsize
         awaited = {name for item in pending(experiment) for name in item.objectives}
-        lost = not unobserved(experiment) <= awaited
-        return max(missing, 1 if lost else 0)
+        return max(missing, 0 if lacking <= awaited else 1)
 
     def is_met(self, experiment: Experiment, curr_node: GenerationNode) -> bool:
         """Whether to wait.
@@ -100,19 +106,38 @@ class InitialDataAwaited(TrialCountPausingCriterion):
         """
         raise DataRequiredError(
             f"Expected data for {sorted(unobserved(experiment))} before the next"
-            f" suggestion: all {self.threshold} initial designs are proposed. Complete"
-            " or fail a running measurement first."
+            " suggestion: all initial designs are proposed. Complete or fail a running"
+            " measurement first."
         )
 
 
+def num_missing_designs(experiment: Experiment, num_designs: int) -> int:
+    """How many initial designs are still to be proposed.
+
+    Args:
+        experiment: The experiment.
+        num_designs: The number of initial designs; a small finite space may have fewer.
+
+    Returns:
+        The number of designs, not positive if there are enough.
+    """
+    parameters = experiment.search_space.tunable_parameters.values()
+    size = math.prod(parameter.cardinality() for parameter in parameters)
+    return int(min(num_designs, size)) - num_valid_trials(experiment)
+
+
 def unobserved(experiment: Experiment) -> set[str]:
-    """The objectives without any data.
+    """The objectives without any data for their models.
 
     Args:
         experiment: The experiment.
 
     Returns:
-        Their names.
+        Their names. Data of failed and abandoned trials do not count: Ax leaves them
+        out of the models.
     """
-    observed = set().union(*measured_metrics(experiment).values())
+    observed: set[str] = set()
+    for (index, _), names in measured_metrics(experiment).items():
+        if experiment.trials[index].status.expecting_data:
+            observed |= names
     return set(objective_names(experiment)) - observed

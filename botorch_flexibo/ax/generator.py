@@ -3,7 +3,8 @@ r"""Generators: quasi-random designs with a plan, and decoupled acquisition."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from botorch.models import ModelListGP
 from botorch.models.model import Model
 from botorch.utils.datasets import SupervisedDataset
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
+from linear_operator.utils.warnings import NumericalWarning
+from scipy.optimize import OptimizeWarning
 from torch import Tensor
 
 from botorch_flexibo.ax.columns import Columns
@@ -29,10 +32,12 @@ from botorch_flexibo.models import CostModel, PaidCosts
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState, Policy
 from botorch_flexibo.utils.fronts import front_mask
-from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 _SEED_STRIDE = 1_000_003
+_FOREIGN_OPTION = "Unknown solver options: (tol|maxiter_continuous)$"
+_ROUNDED = "Negative variance values detected"
+_SEARCH_STOPPED = "Optimization failed (in `gen_candidates_scipy`|on the second try)"
 
 
 @dataclass(frozen=True)
@@ -68,43 +73,30 @@ class DecoupledOptConfig(TorchOptConfig):
 
 
 class Proposals:
-    """What was proposed since the experiment last got a trial.
+    """What was proposed since the last fit.
 
-    Ax asks for several trials in a row before it adds them to the experiment.
+    Ax fits once, asks for several trials in a row, and adds them to the experiment
+    together; or, if one of them cannot be had, not at all.
+
+    Attributes:
+        requests: Designs in the space of the model, with what is asked for.
     """
 
     def __init__(self) -> None:
         """Nothing is proposed yet."""
-        self._requests: list[tuple[ObservationFeatures, Request]] = []
-        self._num_trials = 0
+        self.requests: list[tuple[ObservationFeatures, Request]] = []
 
-    def add(self, num_trials: int, features: Sequence[ObservationFeatures]) -> None:
+    def add(self, features: Sequence[ObservationFeatures]) -> None:
         """Remember proposals.
 
         Args:
-            num_trials: How many trials the experiment has.
             features: The proposals with their metadata, in the space of the model.
         """
-        requests = self.since(num_trials)
         for feature in features:
             request = Request.from_metadata(feature.metadata)
             if request is not None:
                 # Ax transforms its features in place.
-                requests.append((feature.clone(), request))
-
-    def since(self, num_trials: int) -> list[tuple[ObservationFeatures, Request]]:
-        """The proposals that are not trials yet.
-
-        Args:
-            num_trials: How many trials the experiment has.
-
-        Returns:
-            Designs in the space of the model, with what is asked for.
-        """
-        if num_trials != self._num_trials:
-            self._requests = []
-            self._num_trials = num_trials
-        return self._requests
+                self.requests.append((feature.clone(), request))
 
 
 class PlannedSobolGenerator(SobolGenerator):
@@ -202,10 +194,19 @@ class DecoupledGenerator(BoTorchGenerator):
         state = self._state(search_space_digest, torch_opt_config, inputs)
         model = self._model(inputs.objectives)
         requests = []
-        for _ in range(n):
-            request = self.policy(model, state)
-            requests.append(request)
-            state = _with_pending(state, request)
+        with warnings.catch_warnings():
+            # NOTE: Hypervolumes have kinks, at which SciPy's line search finds no
+            # descent; BoTorch 0.18 warns, and its best design counts all the same. At
+            # designs with data a variance may be zero but for rounding, which
+            # GPyTorch 1.15 corrects and warns of. BoTorch 0.18 hands options of its
+            # mixed search on to SciPy, which warns that it does not know them.
+            warnings.filterwarnings("ignore", _SEARCH_STOPPED, RuntimeWarning)
+            warnings.filterwarnings("ignore", _ROUNDED, NumericalWarning)
+            warnings.filterwarnings("ignore", _FOREIGN_OPTION, OptimizeWarning)
+            for _ in range(n):
+                request = self.policy(model, state)
+                requests.append(request)
+                state = _with_pending(state, request)
         return _results(requests, inputs.objectives)
 
     def best_point(
@@ -237,18 +238,25 @@ class DecoupledGenerator(BoTorchGenerator):
         inputs: DecoupledInputs,
     ) -> DecoupledState:
         X, Y = _table(self._datasets(inputs.objectives))
+        space = _space(digest, options, inputs.columns.bounds.to(X))
+        targets = dict(
+            inputs.columns.encode(name, target)
+            for name, target in self.fidelity.items()
+        )
+        # The model learns from designs elsewhere, which only users can attach.
+        inside = _is_inside(X, space)
+        X_known = X[inside] if inside.any() else X
         return DecoupledState(
-            X=X,
-            Y=Y,
-            space=_space(digest, options, inputs.columns.bounds.to(X)),
-            ref_point=self._ref_point(X, options.objective_thresholds, inputs),
+            X=X[inside],
+            Y=Y[inside],
+            space=space,
+            ref_point=self._ref_point(
+                _at(X_known, targets), options.objective_thresholds, inputs
+            ),
             cost_model=self._cost_model(inputs),
             iteration=inputs.num_proposed + 1,
             seed=self.seed * _SEED_STRIDE + inputs.num_proposed,
-            target_fidelities=dict(
-                inputs.columns.encode(name, target)
-                for name, target in self.fidelity.items()
-            ),
+            target_fidelities=targets,
             X_pending=inputs.X_pending if len(inputs.X_pending) > 0 else None,
             X_pending_evaluation_mask=(
                 inputs.pending_mask if len(inputs.X_pending) > 0 else None
@@ -269,7 +277,8 @@ class DecoupledGenerator(BoTorchGenerator):
         """
         if thresholds is not None and not thresholds.isnan().any():
             return thresholds
-        mean = posterior_mean(self._model(inputs.objectives), X).detach()
+        # The variance, which may be negative by rounding, is not needed.
+        mean = self._model(inputs.objectives).posterior(X).mean.detach()
         inferred = infer_reference_point(mean[front_mask(mean)])
         if thresholds is None:
             return inferred
@@ -312,6 +321,22 @@ def _space(
         cat_dims={j: list(discrete[j]) for j in digest.categorical_features},
         inequality_constraints=constraints,
     )
+
+
+def _is_inside(X: Tensor, space: SearchSpace) -> Tensor:
+    """Which designs lie within the bounds and have allowed separate values."""
+    inside = ((X >= space.bounds[0]) & (X <= space.bounds[1])).all(dim=-1)
+    for column, values in {**space.discrete_dims, **space.cat_dims}.items():
+        inside &= torch.isin(X[:, column], X.new_tensor(values))
+    return inside
+
+
+def _at(X: Tensor, target_fidelities: Mapping[int, float]) -> Tensor:
+    """Designs with their fidelities at the targets."""
+    X = X.clone()
+    for column, target in target_fidelities.items():
+        X[:, column] = target
+    return X
 
 
 def _with_pending(state: DecoupledState, request: EvaluationRequest) -> DecoupledState:

@@ -70,12 +70,12 @@ class Payment:
     Attributes:
         costs: The cost of each metric measured.
         setup: The cost of setting the design up, 0 if there was none.
-        is_told: Whether these costs were really paid, not only believed.
+        told: The metrics whose costs were really paid, not only believed.
     """
 
     costs: Mapping[str, float] = field(default_factory=dict)
     setup: float = 0.0
-    is_told: bool = False
+    told: tuple[str, ...] = ()
 
     @property
     def total(self) -> float:
@@ -191,10 +191,7 @@ def objective_names(experiment: Experiment) -> tuple[str, ...]:
             " between metrics needs a multi-objective optimization."
         )
     names = tuple(objective.metric_names)
-    if (
-        len(set(names)) < len(names)
-        or len(names) != objective.expression.count(",") + 1
-    ):
+    if len(names) != objective.expression.count(",") + 1:
         raise UnsupportedError(
             f"Expected one metric per objective, but got {objective.expression!r}."
             " Scalarised objectives do not say what one metric alone is worth: list"
@@ -226,9 +223,9 @@ def num_valid_trials(experiment: Experiment) -> int:
         experiment: The experiment.
 
     Returns:
-        The number of trials that are neither failed nor abandoned.
+        The number of trials that are neither failed nor abandoned nor stale.
     """
-    invalid = (TrialStatus.FAILED, TrialStatus.ABANDONED)
+    invalid = (TrialStatus.FAILED, TrialStatus.ABANDONED, TrialStatus.STALE)
     return sum(trial.status not in invalid for trial in experiment.trials.values())
 
 
@@ -335,7 +332,7 @@ def record_payment(trial: BaseTrial, payment: Payment) -> None:
     payload = {
         "costs": dict(payment.costs),
         "setup": payment.setup,
-        "is_told": payment.is_told,
+        "told": list(payment.told),
     }
     trial.update_run_metadata({KEY: payload})
 
@@ -352,4 +349,4 @@ def payment_of(trial: BaseTrial) -> Payment | None:
     payload = trial.run_metadata.get(KEY)
     if payload is None:
         return None
-    return Payment(**payload)
+    return Payment(**{**payload, "told": tuple(payload["told"])})

@@ -52,7 +52,8 @@ def believed_payment(
         objectives: The metrics.
 
     Returns:
-        The payment, with the set-up if no earlier trial has paid it.
+        The payment, with the set-up if no earlier trial has paid it. A trial that ended
+        has set up what its data needed, and nothing if it failed without data.
     """
     parameters = trial.arms[0].parameters
     return Payment(
@@ -68,11 +69,15 @@ def _open_setup(
     price = costs.setup_price(objectives, parameters)
     if price == 0:
         return 0.0
+    measured = measured_metrics(experiment)
     for earlier in experiment.trials.values():
         if earlier.index >= trial.index:
             break
         for arm in earlier.arms:
+            names = tuple(measured.get((earlier.index, arm.name), ()))
+            if not earlier.status.is_terminal:
+                names = targets(experiment, earlier, arm)
             same = costs.setup_key(arm.parameters) == costs.setup_key(parameters)
-            if same and costs.needs_setup(targets(experiment, earlier, arm)):
+            if same and costs.needs_setup(names):
                 return 0.0
     return price

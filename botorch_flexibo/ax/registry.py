@@ -7,8 +7,8 @@ from ax.adapter.registry import (
     GeneratorSetup,
     Mixed_transforms,
 )
+from ax.adapter.transforms.log import Log
 from ax.adapter.transforms.standardize_y import StandardizeY
-from ax.adapter.transforms.winsorize import Winsorize
 from ax.storage.json_store.encoders import (
     pausing_criterion_to_dict,
     transition_criterion_to_dict,
@@ -19,10 +19,20 @@ from ax.storage.transform_registry import register_transform
 from botorch_flexibo.ax.adapter import DecoupledTorchAdapter, PlannedAdapter
 from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
 from botorch_flexibo.ax.generator import DecoupledGenerator, PlannedSobolGenerator
-from botorch_flexibo.ax.transforms import MaximizeY, SnapToArms
+from botorch_flexibo.ax.transforms import (
+    CompleteNoise,
+    ExactLog,
+    MaximizeY,
+    SnapToArms,
+    WinsorizeMeasured,
+)
 
+_OWN_TRANSFORMS = (SnapToArms, ExactLog, CompleteNoise, WinsorizeMeasured, MaximizeY)
 # Choices stay one column each, so that the search never leaves them.
-_X_TRANSFORMS = [SnapToArms, *Mixed_transforms]
+_X_TRANSFORMS = [
+    SnapToArms,
+    *(ExactLog if transform is Log else transform for transform in Mixed_transforms),
+]
 _SETUPS = {
     "FlexiboPlannedSobol": GeneratorSetup(
         adapter_class=PlannedAdapter,
@@ -32,7 +42,13 @@ _SETUPS = {
     "FlexiboDecoupled": GeneratorSetup(
         adapter_class=DecoupledTorchAdapter,
         generator_class=DecoupledGenerator,
-        transforms=[*_X_TRANSFORMS, Winsorize, StandardizeY, MaximizeY],
+        transforms=[
+            *_X_TRANSFORMS,
+            CompleteNoise,
+            WinsorizeMeasured,
+            StandardizeY,
+            MaximizeY,
+        ],
     ),
 }
 
@@ -54,7 +70,7 @@ class FlexiboGenerators(GeneratorRegistryBase):
 def register() -> None:
     """Make JSON and SQL storage of Ax know this package; harmless when repeated."""
     CORE_DECODER_REGISTRY[FlexiboGenerators.__name__] = FlexiboGenerators
-    for transform in (SnapToArms, MaximizeY):
+    for transform in _OWN_TRANSFORMS:
         register_transform(transform)
     CORE_ENCODER_REGISTRY[ObjectivesObserved] = transition_criterion_to_dict
     CORE_ENCODER_REGISTRY[InitialDataAwaited] = pausing_criterion_to_dict

@@ -12,7 +12,7 @@ from ax.generation_strategy.generator_spec import GeneratorSpec
 from ax.generation_strategy.transition_criterion import MaxGenerationParallelism
 from botorch.exceptions.errors import InputDataError
 
-from botorch_flexibo.ax.costs import Costs, NamedCost
+from botorch_flexibo.ax.costs import Costs, NamedCost, check_storable
 from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
 from botorch_flexibo.ax.plan import MeasurementPlan, cheap_first
 from botorch_flexibo.ax.policies import build_policy
@@ -52,7 +52,8 @@ def flexibo_generation_strategy(
         acquisition: ``"lookahead"``, ``"flexibo"``, ``"hvkg"`` or ``"pabo"``.
         acquisition_options: Options of the acquisition, see :func:`build_policy`.
         fidelity: The target of each parameter that is a fidelity, for example
-            ``{"epochs": 81}``. The front is wanted there; trials may be elsewhere.
+            ``{"epochs": 81}``. The front is wanted there; trials may be elsewhere. For
+            the acquisition ``"lookahead"`` only.
         seed: Seed of all randomness.
         max_parallelism: How many measurements may run at once. None means any number.
 
@@ -74,9 +75,17 @@ def flexibo_generation_strategy(
             f" n_init={n_init} and max_parallelism={max_parallelism}."
         )
     costs = costs if isinstance(costs, Costs) else Costs(costs)
+    if not costs.run:
+        raise InputDataError("Expected a cost for each objective, but got none.")
     plan = _plan(init_plan, costs, n_init)
     options = dict(acquisition_options or {})
     build_policy(acquisition, options)  # refuses names and options
+    if fidelity and acquisition != "lookahead":
+        raise InputDataError(
+            'Expected acquisition="lookahead" for fidelities, but got'
+            f" {acquisition!r}, which would take cheap runs for the target."
+        )
+    check_storable(options, what="acquisition_options")
     parallelism = []
     if max_parallelism is not None:
         parallelism = [
@@ -96,7 +105,9 @@ def flexibo_generation_strategy(
         ],
         transition_criteria=[ObjectivesObserved(_DECOUPLED, n_init)],
         pausing_criteria=[InitialDataAwaited(n_init), *parallelism],
-        should_deduplicate=True,
+        # The generator does so itself; a design drawn again here would take an entry
+        # of the plan, or be drawn in the end by a generator without a plan.
+        should_deduplicate=False,
     )
     decoupled = GenerationNode(
         name=_DECOUPLED,

@@ -3,11 +3,14 @@ r"""Transforms of Ax's data: every objective is maximised, and arms keep their n
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 
 from ax.adapter.base import Adapter
 from ax.adapter.data_utils import ExperimentData
 from ax.adapter.transforms.base import Transform
+from ax.adapter.transforms.log import Log
+from ax.adapter.transforms.winsorize import Winsorize
 from ax.core.arm import Arm
 from ax.core.objective import Objective
 from ax.core.observation import ObservationData, ObservationFeatures
@@ -16,7 +19,10 @@ from ax.core.optimization_config import (
     OptimizationConfig,
 )
 from ax.core.outcome_constraint import OutcomeConstraint
+from ax.core.search_space import SearchSpace
 from ax.core.types import ComparisonOp, TParamValue
+from ax.exceptions.core import AxOptimizationWarning
+from ax.generators.types import TConfig
 from ax.utils.common.sympy import build_constraint_expression_str
 
 from botorch_flexibo.ax.metadata import experiment_behind
@@ -131,6 +137,108 @@ class MaximizeY(Transform):
         ]
 
 
+class ExactLog(Log):
+    """Ax's ``Log``, equal to the last bit in data, designs and search spaces.
+
+    NOTE: Ax 1.3.1 takes NumPy's logarithm of data and Python's of everything else; they
+    differ in the last place of some values, and a design that is being measured would
+    not be found among those that have data.
+    """
+
+    def transform_experiment_data(
+        self, experiment_data: ExperimentData
+    ) -> ExperimentData:
+        """Take the logarithm of some parameters of the arms.
+
+        Args:
+            experiment_data: The data; they are changed in place.
+
+        Returns:
+            The data.
+        """
+        arm_data = experiment_data.arm_data
+        for name in self.transform_parameters:
+            arm_data[name] = arm_data[name].astype(float).map(math.log10)
+        return experiment_data
+
+
+class WinsorizeMeasured(Winsorize):
+    """Ax's ``Winsorize`` without its advice, and for metrics that have values only.
+
+    NOTE: Ax 1.3.1 warns at every fit that thresholds are missing, which is no fault
+    here: a reference point is inferred. It also fails if all values of a metric are
+    NaN, which is how Ax users may say that it was not measured.
+    """
+
+    def __init__(
+        self,
+        search_space: SearchSpace | None = None,
+        experiment_data: ExperimentData | None = None,
+        adapter: Adapter | None = None,
+        config: TConfig | None = None,
+    ) -> None:
+        """Find where to clip.
+
+        Args:
+            search_space: Ignored.
+            experiment_data: The data.
+            adapter: The adapter with the objectives.
+            config: Ax's options.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore",
+                message="Encountered a `MultiObjective` without objective thresholds",
+                category=AxOptimizationWarning,
+            )
+            super().__init__(
+                search_space=search_space,
+                experiment_data=_with_values(experiment_data),
+                adapter=adapter,
+                config=config,
+            )
+
+    def transform_experiment_data(
+        self, experiment_data: ExperimentData
+    ) -> ExperimentData:
+        """Clip outliers, and leave metrics without values out.
+
+        Args:
+            experiment_data: The data; they are changed in place.
+
+        Returns:
+            The data.
+        """
+        data = super().transform_experiment_data(experiment_data)
+        return data if (kept := _with_values(data)) is None else kept
+
+
+class CompleteNoise(Transform):
+    """Forgets standard errors of metrics that do not have one for every value.
+
+    NOTE: Ax 1.3.1 hands missing ones to the model as NaN, which refuses them. The noise
+    of such a metric is learned, as if there were none.
+    """
+
+    def transform_experiment_data(
+        self, experiment_data: ExperimentData
+    ) -> ExperimentData:
+        """Leave incomplete standard errors out.
+
+        Args:
+            experiment_data: The data; they are changed in place.
+
+        Returns:
+            The data.
+        """
+        observations = experiment_data.observation_data
+        for metric, values in observations["mean"].items():
+            errors = observations["sem", metric]
+            if errors[values.notna()].isna().any():
+                observations["sem", metric] = math.nan
+        return experiment_data
+
+
 class SnapToArms(Transform):
     """Gives a proposed design the parameters of the arm that it is.
 
@@ -159,6 +267,22 @@ class SnapToArms(Transform):
             if arm is not None:
                 features.parameters = arm.parameters.copy()
         return observation_features
+
+
+def _with_values(data: ExperimentData | None) -> ExperimentData | None:
+    """The data without metrics whose values are all NaN."""
+    if data is None:
+        return None
+    columns = [
+        (kind, metric)
+        for metric, values in data.observation_data["mean"].items()
+        if values.isna().all()
+        for kind in ("mean", "sem")
+    ]
+    return ExperimentData(
+        arm_data=data.arm_data,
+        observation_data=data.observation_data.drop(columns=columns),
+    )
 
 
 def _equal_arm(
