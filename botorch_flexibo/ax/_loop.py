@@ -25,8 +25,8 @@ from botorch_flexibo.ax._execution import (
 from botorch_flexibo.ax._tasks import Dispatcher, Job, Task
 from botorch_flexibo.ax.client import (
     Measurement,
-    _check_cost,
     _check_names,
+    _checked_cost,
     _checked_value,
     _payment,
     complete_measurement,
@@ -307,16 +307,18 @@ def check_result(
     tracking = {metric.name for metric in metrics}
     _check_names(set(result.values), set(objectives), tracking)
     values = {name: _checked_value(name, v) for name, v in result.values.items()}
-    costs = dict(result.costs or {})
-    if set(costs) - set(objectives):
+    told, setup = dict(result.costs or {}), result.setup_cost
+    if set(told) - set(objectives):
         raise InputDataError(
-            f"Expected costs of {list(objectives)}, but got costs of {sorted(costs)}."
+            f"Expected costs of {list(objectives)}, but got costs of {sorted(told)}."
         )
-    for name, cost in costs.items():
-        _check_cost(name, cost, may_be_zero=False)
-    if result.setup_cost is not None:
-        _check_cost("set-up", result.setup_cost, may_be_zero=True)
-    return MeasurementResult(values, costs, result.setup_cost)
+    costs = {
+        name: _checked_cost(name, cost, may_be_zero=False)
+        for name, cost in told.items()
+    }
+    if setup is not None:
+        setup = _checked_cost("set-up", setup, may_be_zero=True)
+    return MeasurementResult(values, costs, setup)
 
 
 def tell(

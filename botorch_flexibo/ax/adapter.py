@@ -17,6 +17,7 @@ from ax.core.data import Data
 from ax.core.experiment import Experiment
 from ax.core.observation import ObservationFeatures
 from ax.core.optimization_config import OptimizationConfig
+from ax.core.outcome_constraint import ObjectiveThreshold
 from ax.core.parameter import ChoiceParameter, FixedParameter, RangeParameter
 from ax.core.search_space import SearchSpace, SearchSpaceDigest
 from ax.generators.torch_base import TorchOptConfig
@@ -36,6 +37,7 @@ from botorch_flexibo.ax.generator import (
 from botorch_flexibo.ax.metadata import (
     Request,
     experiment_behind,
+    last_memory,
     measured_metrics,
     num_valid_trials,
     objective_names,
@@ -54,6 +56,43 @@ class DecoupledTorchAdapter(TorchAdapter):
     100 trials on also the metrics that were measured. What was really asked for is
     computed here from the candidate metadata instead.
     """
+
+    def infer_objective_thresholds(
+        self,
+        search_space: SearchSpace | None = None,
+        optimization_config: OptimizationConfig | None = None,
+        fixed_features: ObservationFeatures | None = None,
+    ) -> list[ObjectiveThreshold]:
+        """The reference point of the next suggestion, for Ax's Pareto fronts.
+
+        NOTE: Ax infers from arms that have all metrics, of which there may be none.
+
+        Args:
+            search_space: The search space. None means that of the experiment.
+            optimization_config: The objectives. None means those of the experiment.
+            fixed_features: Parameters that are held fixed.
+
+        Returns:
+            A threshold for each objective, in its unit.
+        """
+        arguments = self._get_transformed_gen_args(
+            search_space=(search_space or self._search_space).clone(),
+            optimization_config=optimization_config,
+            fixed_features=fixed_features,
+        )
+        digest, options = self._get_transformed_model_gen_args(
+            search_space=arguments.search_space,
+            pending_observations={},
+            fixed_features=arguments.fixed_features,
+            optimization_config=arguments.optimization_config,
+        )
+        generator = cast(DecoupledGenerator, self.generator)
+        return self._untransform_objective_thresholds(
+            objective_thresholds=generator.ref_point(digest, options),
+            objective_weights=options.objective_weights,
+            opt_config_metrics=options.opt_config_metrics or {},
+            fixed_features=options.fixed_features,
+        )
 
     def _process_and_transform_data(
         self, experiment: Experiment, data: Data | None = None
@@ -138,6 +177,7 @@ class DecoupledTorchAdapter(TorchAdapter):
             paid=self._paid(objectives),
             columns=self._columns(digest),
             num_proposed=len(experiment.trials) + len(proposals),
+            memory=proposals[-1][1].memory if proposals else last_memory(experiment),
         )
 
     def _features(self, arm: Arm) -> ObservationFeatures:

@@ -27,10 +27,10 @@ from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.costs import Costs, build_cost_model
 from botorch_flexibo.ax.metadata import Request
 from botorch_flexibo.ax.plan import MeasurementPlan
-from botorch_flexibo.ax.policies import build_policy
+from botorch_flexibo.ax.policies import build_policy, recall, remembered
 from botorch_flexibo.models import CostModel, PaidCosts
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
-from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
@@ -51,6 +51,7 @@ class DecoupledInputs:
         paid: What was paid so far.
         columns: How columns of designs read as parameters.
         num_proposed: How many trials exist or were proposed in this call.
+        memory: What the policy remembered at its last decision, None if nothing.
     """
 
     objectives: tuple[str, ...]
@@ -59,6 +60,7 @@ class DecoupledInputs:
     paid: PaidCosts
     columns: Columns
     num_proposed: int
+    memory: Mapping[str, Any] | None = None
 
 
 @dataclass(kw_only=True)
@@ -168,7 +170,9 @@ class DecoupledGenerator(BoTorchGenerator):
             # goes on like one that was not.
             warm_start_refit=False,
         )
-        self.policy: Policy = build_policy(acquisition, acquisition_options or {})
+        self.acquisition = acquisition
+        self.policy_options = acquisition_options or {}
+        build_policy(acquisition, self.policy_options)  # refuses names
         self.costs = Costs.from_json(costs or {"run": {}, "learned": False})
         self.fidelity = fidelity or {}
         self.seed = seed
@@ -193,6 +197,9 @@ class DecoupledGenerator(BoTorchGenerator):
         inputs = cast(DecoupledOptConfig, torch_opt_config).inputs
         state = self._state(search_space_digest, torch_opt_config, inputs)
         model = self._model(inputs.objectives)
+        # A new one each time: all it knows is in the experiment.
+        policy = build_policy(self.acquisition, self.policy_options)
+        recall(policy, inputs.memory, _designs(state))
         requests = []
         with warnings.catch_warnings():
             # NOTE: Hypervolumes have kinks, at which SciPy's line search finds no
@@ -204,10 +211,10 @@ class DecoupledGenerator(BoTorchGenerator):
             warnings.filterwarnings("ignore", _ROUNDED, NumericalWarning)
             warnings.filterwarnings("ignore", _FOREIGN_OPTION, OptimizeWarning)
             for _ in range(n):
-                request = self.policy(model, state)
+                request = policy(model, state)
                 requests.append(request)
                 state = _with_pending(state, request)
-        return _results(requests, inputs.objectives)
+        return _results(requests, inputs.objectives, remembered(policy))
 
     def best_point(
         self,
@@ -224,6 +231,13 @@ class DecoupledGenerator(BoTorchGenerator):
             None.
         """
         return None
+
+    def ref_point(
+        self, search_space_digest: SearchSpaceDigest, torch_opt_config: TorchOptConfig
+    ) -> Tensor:
+        """The reference point of the next suggestion, in the space of the model."""
+        inputs = cast(DecoupledOptConfig, torch_opt_config).inputs
+        return self._state(search_space_digest, torch_opt_config, inputs).ref_point
 
     def _model(self, objectives: Sequence[str]) -> ModelListGP:
         """The GPs of the objectives, in their order."""
@@ -354,8 +368,15 @@ def _with_pending(state: DecoupledState, request: EvaluationRequest) -> Decouple
     )
 
 
+def _designs(state: DecoupledState) -> Tensor:
+    """All designs measured or being measured."""
+    return state.X if state.X_pending is None else torch.cat([state.X, state.X_pending])
+
+
 def _results(
-    requests: Sequence[EvaluationRequest], objectives: Sequence[str]
+    requests: Sequence[EvaluationRequest],
+    objectives: Sequence[str],
+    memory: Mapping[str, Any] | None,
 ) -> TorchGenResults:
     """One arm per design: Ax keeps one entry of metadata per arm."""
     X = torch.cat([request.X for request in requests])
@@ -372,6 +393,7 @@ def _results(
             objectives=tuple(name for name, asked in names if asked),
             cost=_or_none(float(cost[here].sum())),
             acq_value=_or_none(float(value[here].sum())),
+            memory=memory,
         )
         metadata.append(request.to_metadata())
     return TorchGenResults(

@@ -32,19 +32,23 @@ class Request:
         objectives: The names of the metrics to measure.
         cost: What the optimiser expects to pay, None if it had no opinion.
         acq_value: The acquisition value, None if there was none.
+        memory: What the policy remembers for its next decision, None if nothing.
     """
 
     objectives: tuple[str, ...]
     cost: float | None = None
     acq_value: float | None = None
+    memory: Mapping[str, Any] | None = None
 
     def to_metadata(self) -> dict[str, Any]:
         """The candidate metadata of the arm."""
-        payload = {
+        payload: dict[str, Any] = {
             "objectives": list(self.objectives),
             "cost": self.cost,
             "acq_value": self.acq_value,
         }
+        if self.memory is not None:
+            payload["memory"] = dict(self.memory)
         return {KEY: payload}
 
     @classmethod
@@ -214,6 +218,23 @@ def objective_signs(experiment: Experiment) -> dict[str, float]:
     weights = [] if config is None else config.objective.metric_weights
     signs = (1.0 if weight > 0 else -1.0 for _, weight in weights)
     return dict(zip(names, signs, strict=True))
+
+
+def last_memory(experiment: Experiment) -> Mapping[str, Any] | None:
+    """What the policy remembered at its last decision.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        The memory in the newest trial that has one, else None.
+    """
+    for trial in reversed(list(experiment.trials.values())):
+        for arm in trial.arms:
+            request = request_of(trial, arm)
+            if request is not None and request.memory is not None:
+                return request.memory
+    return None
 
 
 def num_valid_trials(experiment: Experiment) -> int:

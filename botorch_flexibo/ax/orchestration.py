@@ -12,7 +12,6 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -30,7 +29,7 @@ from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_R
 from ax.utils.common.result import Err, Ok
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
-from botorch_flexibo.ax.client import _check_cost, _checked_value
+from botorch_flexibo.ax.client import _checked_cost, _checked_value
 from botorch_flexibo.ax.metadata import Payment, record_payment, targets
 
 OBJECTIVES = "objectives"
@@ -249,9 +248,11 @@ class DecoupledRunner(IRunner):
                     f" {dict(payment.costs)}."
                 )
             may_be_zero = status == TrialStatus.FAILED
-            for name, cost in payment.costs.items():
-                _check_cost(name, cost, may_be_zero=may_be_zero)
-            _check_cost("set-up", payment.setup, may_be_zero=True)
+            costs = {
+                name: _checked_cost(name, cost, may_be_zero=may_be_zero)
+                for name, cost in payment.costs.items()
+            }
+            setup = _checked_cost("set-up", payment.setup, may_be_zero=True)
         except Exception as error:
             _logger.warning(
                 "The cost of trial %d is unknown; the believed one counts: %s",
@@ -259,7 +260,7 @@ class DecoupledRunner(IRunner):
                 describe(error),
             )
             return
-        record_payment(trial, replace(payment, told=tuple(payment.costs)))
+        record_payment(trial, Payment(costs, setup, told=tuple(costs)))
 
 
 class DecoupledMetric(IMetric):

@@ -232,9 +232,9 @@ class CompleteNoise(Transform):
             The data.
         """
         observations = experiment_data.observation_data
-        for metric, values in observations["mean"].items():
-            errors = observations["sem", metric]
-            if errors[values.notna()].isna().any():
+        for metric in experiment_data.metric_signatures:
+            rows = observations["mean", metric].notna()
+            if bool(observations.loc[rows, ("sem", metric)].isna().any()):
                 observations["sem", metric] = math.nan
         return experiment_data
 

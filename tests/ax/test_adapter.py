@@ -197,7 +197,7 @@ def test_a_running_design_is_not_proposed_again_for_the_same_objective() -> None
         point = {"rate": 10 ** (-3.9 + 0.09731 * i), "units": 1 + i}
         attach(client, point, "error", *(["energy"] if i < 2 else []))
     for arm in list(experiment_of(client).arms_by_name.values())[2:]:
-        client.attach_trial(arm.parameters)
+        client.attach_trial(dict(arm.parameters))  # pyright: ignore
     options = next_options(client)[1]
     state = next_state(client)
     rows = {tuple(row) for row in state.X.tolist()}
@@ -338,9 +338,9 @@ def test_linear_constraints_hold(
         num_designs=12,
     )
     for measurement in run(client, steps):
-        width, depth = (measurement.parameters[name] for name in ("width", "depth"))
-        assert width + 0.1 * depth <= 0.7 + 1e-9
-        assert width >= 0.05 * depth - 1e-9
+        wide, deep = (measurement.parameters[name] for name in ("width", "depth"))
+        assert wide + 0.1 * deep <= 0.7 + 1e-9
+        assert wide >= 0.05 * deep - 1e-9
 
 
 def test_linear_constraints_reach_the_policy_with_the_right_sign() -> None:
@@ -369,7 +369,7 @@ def test_derived_parameters_follow_the_others() -> None:
 def test_designs_outside_the_space_are_learned_from_and_never_proposed(
     acquisition: str,
 ) -> None:
-    """Ax lets users attach them. They lack an objective and so look worth revisiting."""
+    """Ax lets users attach them; they lack an objective, as what is revisited does."""
     client = new_client(
         WIDTH,
         POWERS,
@@ -403,7 +403,7 @@ def test_an_experiment_may_have_all_its_data_outside_the_space() -> None:
     assert 0 <= measurement.parameters["width"] <= 1
 
 
-def paid_of(client: Client) -> list[tuple[float, float, float]]:
+def paid_of(client: Client) -> list[tuple[float, ...]]:
     """What the cost model learns from: costs of error and energy, and the set-up."""
     paid = next_options(client)[1].inputs.paid
     table = torch.cat([paid.costs, paid.setup_costs.unsqueeze(-1)], dim=-1)
@@ -428,7 +428,7 @@ def test_only_told_costs_of_measurements_that_succeeded_are_learned() -> None:
 def test_a_failure_that_cost_nothing_is_no_obstacle_to_learning_costs() -> None:
     client = initialized(new_client(costs=Costs(COSTS, learned=True)))
     (measurement,) = get_next_measurements(client)
-    client.attach_data(measurement.trial_index, values_of(measurement))  # pyright: ignore
+    client.attach_data(measurement.trial_index, values_of(measurement))
     free = dict.fromkeys(measurement.objectives, 0.0)
     fail_measurement(client, measurement, costs=free)
     assert get_next_measurements(client)[0].cost is not None

@@ -34,7 +34,6 @@ from tests.ax.helpers import (
     initialized,
     new_client,
     quick_strategy,
-    run,
     state_of,
 )
 
@@ -344,7 +343,8 @@ def test_a_whole_number_is_a_target_of_an_integer_fidelity() -> None:
     client = new_client(
         WIDTH, DEPTH, fidelity={"depth": 6.0}, acquisition="lookahead", num_designs=8
     )
-    assert run(client, 4)[-1].fidelity.keys() == {"depth"}
+    (measurement,) = get_next_measurements(client)
+    assert measurement.fidelity == {"depth": measurement.parameters["depth"]}
 
 
 @pytest.mark.parametrize("target", [2.5, float("nan"), float("inf")])

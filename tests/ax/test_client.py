@@ -104,7 +104,7 @@ def test_the_plain_client_and_the_helpers_mix() -> None:
     assert [m.trial_index for m in measurements(client)] == [0, 1]
     (mine,) = (m for m in measurements(client) if m.trial_index == 0)
     complete_measurement(client, mine, values_of(mine))
-    client.complete_trial(asked.trial_index, values_of(asked))  # pyright: ignore
+    client.complete_trial(asked.trial_index, values_of(asked))
     for index, parameters in client.get_next_trials(max_trials=2).items():
         (name,) = objectives_for(client, index)
         complete_measurement(client, index, {name: parameters["width"]})  # pyright: ignore
@@ -131,7 +131,7 @@ def test_an_experiment_of_the_default_strategy_goes_on() -> None:
         initialization_budget=3, initialize_with_center=False
     )
     for index, parameters in client.get_next_trials(max_trials=3).items():
-        width = float(parameters["width"])  # pyright: ignore
+        width = float(parameters["width"])
         client.complete_trial(index, {"error": 1 - width, "energy": width})
     (running,) = client.get_next_trials(max_trials=1)
     client.set_generation_strategy(quick_strategy(n_init=3))
@@ -251,8 +251,9 @@ def test_what_is_no_finite_number_is_refused(
         running,
         lambda: complete_measurement(running, 0, values),
         InputDataError,
-        f"Expected a finite number for {name!r}, or a pair of it and its standard error"
-        f" (>= 0), but got {value!r}. Use fail_measurement if it could not be measured.",
+        f"Expected a finite number for {name!r}, or a pair of it and its standard"
+        f" error (>= 0), but got {value!r}. Use fail_measurement if it could not be"
+        " measured.",
     )
 
 
@@ -276,8 +277,8 @@ def test_exactly_what_was_asked_for_is_told(
         running,
         lambda: complete_measurement(running, 0, dict.fromkeys(names, 1.0)),
         InputDataError,
-        f"Expected values for ['energy', 'error'], but{complaint}. Tell exactly what the"
-        " measurement asks for, and tracking metrics.",
+        f"Expected values for ['energy', 'error'], but{complaint}. Tell exactly what"
+        " the measurement asks for, and tracking metrics.",
     )
 
 
@@ -288,8 +289,8 @@ def test_an_objective_that_was_not_asked_for_is_refused() -> None:
         client,
         lambda: complete_measurement(client, 0, {"error": 1.0, "energy": 1.0}),
         InputDataError,
-        "Expected values for ['energy'], but got some for ['error'], not asked for. Tell"
-        " exactly what the measurement asks for, and tracking metrics.",
+        "Expected values for ['energy'], but got some for ['error'], not asked for."
+        " Tell exactly what the measurement asks for, and tracking metrics.",
     )
 
 
@@ -468,7 +469,7 @@ def test_what_was_told_and_what_is_believed_adds_up() -> None:
         client, asked[3], costs={"error": 7.0, "energy": 0.0}, setup_cost=0.0
     )
     assert spent(client) == 26 + 34 + 26 + 7
-    client.complete_trial(asked[4].trial_index, values_of(asked[4]))  # pyright: ignore
+    client.complete_trial(asked[4].trial_index, values_of(asked[4]))
     client.mark_trial_failed(asked[5].trial_index)
     assert spent(client) == 26 + 34 + 26 + 7 + 26 + 26
 
@@ -510,9 +511,9 @@ def functions() -> Iterator[None]:
 def test_a_function_of_the_parameters_prices_measurements() -> None:
     layers = ChoiceParameterConfig(name="layers", values=[3], parameter_type="int")
     costs = {"error": NamedCost("by depth", {"per_layer": 2.0}), "energy": 1.0}
-    client = new_client(RATE, WIDTH, KIND, layers, costs=costs)
+    client = new_client(RATE, WIDTH, layers, costs=costs)
     total = 0.0
-    for measurement in run(client, 6):
+    for measurement in run(client, 5):
         error = 6 * (1 + measurement.parameters["rate"])
         price = {"error": error, "energy": 1.0}
         expected = sum(price[name] for name in measurement.objectives)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ BOTH = ("error", "energy")
 WIDTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def disjoint(thresholds: list[str] | None = None, **options: object) -> Client:
+def disjoint(thresholds: list[str] | None = None, **options: Any) -> Client:
     """No design has both objectives."""
     client = new_client(WIDTH, n_init=2, thresholds=thresholds, **options)
     for i, width in enumerate(WIDTHS):
@@ -60,9 +61,7 @@ def test_no_design_needs_to_be_complete(
     """The default strategy fails here, or changes to a search for feasible designs."""
     client = disjoint(thresholds, acquisition=acquisition, num_designs=16)
     state = next_state(client)
-    assert state.X.squeeze(-1).tolist() == [0.0, 0.5, 1.0, 0.25, 0.75] or len(
-        state.X
-    ) == len(WIDTHS)
+    assert sorted(state.X.squeeze(-1).tolist()) == list(WIDTHS)
     assert not bool(state.complete.any())
     asked = get_next_measurements(client, 2)
     assert all(len(m.objectives) == 1 for m in asked)
@@ -174,7 +173,7 @@ def test_standard_errors_reach_the_models() -> None:
     for width in WIDTHS:
         index = client.attach_trial({"width": width})
         error = (true_value("error", {"width": width}), 32.0)
-        client.complete_trial(index, {"error": error, "energy": width})  # pyright: ignore
+        client.complete_trial(index, {"error": error, "energy": width})
     get_next_measurements(client)
     adapter = decoupled_adapter(client)
     data = {d.outcome_names[0]: d for d in adapter.generator.surrogate.training_data}
@@ -190,7 +189,7 @@ def test_some_values_of_a_metric_may_lack_a_standard_error(number: int) -> None:
         index = client.attach_trial({"width": width})
         error = true_value("error", {"width": width})
         told = (error, 32.0) if i < number else error
-        client.complete_trial(index, {"error": told, "energy": width})  # pyright: ignore
+        client.complete_trial(index, {"error": told, "energy": width})
     state = next_state(client)
     assert state.Y.isfinite().all()
     assert len(get_next_measurements(client, 2)) == 2
@@ -268,7 +267,7 @@ def test_several_requests_at_one_design_become_one_arm() -> None:
     run_: GeneratorRun = client._generation_strategy.gen(experiment=experiment, n=4)[0][
         0
     ]
-    assert sorted(arm.parameters["depth"] for arm in run_.arms) == [1, 2]
+    assert {arm.parameters["depth"] for arm in run_.arms} == {1, 2}
     assert run_.candidate_metadata_by_arm_signature is not None
     for metadata in run_.candidate_metadata_by_arm_signature.values():
         request = Request.from_metadata(metadata)

@@ -186,9 +186,7 @@ def test_arguments_are_those_of_our_strategy() -> None:
     assert arguments["costs"]["run"] == COSTS
 
 
-@pytest.mark.parametrize(
-    "read", [strategy_arguments, lambda c: get_next_measurements(c)]
-)
+@pytest.mark.parametrize("read", [strategy_arguments, get_next_measurements])
 def test_other_strategies_are_refused(read: Callable[[Client], object]) -> None:
     client = bare_client()
     name = strategy_of(client).name

@@ -53,8 +53,8 @@ BAD_ARGUMENTS: dict[str, tuple[Mapping[str, Any], str]] = {
     ),
     "an unknown plan": (
         {"init_plan": "random"},
-        'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for each'
-        " design, but got 'random'.",
+        'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for'
+        " each design, but got 'random'.",
     ),
     "a plan that is too short": (
         {"init_plan": [["error"]] * 5},
