@@ -22,6 +22,7 @@ from botorch_flexibo.ax._execution import (
     Value,
     as_result,
 )
+from botorch_flexibo.ax._interrupts import DeferredInterrupt
 from botorch_flexibo.ax._tasks import Dispatcher, Job, Task
 from botorch_flexibo.ax.client import (
     Measurement,
@@ -124,17 +125,19 @@ class MeasurementLoop:
         Returns:
             What became of the measurements, in the order in which they were told.
         """
-        try:
-            self._run()
-        except BaseException:
-            self._salvage()
-            raise
+        with DeferredInterrupt() as interrupt:
+            try:
+                self._run(interrupt)
+            except BaseException:
+                self._salvage()
+                raise
         if self._error is not None:
             raise self._error
         return self._reports
 
-    def _run(self) -> None:
+    def _run(self, interrupt: DeferredInterrupt) -> None:
         while True:
+            interrupt.check()
             self._fill()
             is_idle = not self._dispatcher.open
             if is_idle and (self._is_stopping or self._feeder.is_finished):

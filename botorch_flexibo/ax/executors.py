@@ -104,7 +104,8 @@ def run_measurements(
 
     If the run is interrupted, what has ended is told, the processes of the default pool
     are stopped, and what was running is still pending in the experiment; the next run
-    measures it first.
+    measures it first. An interrupt from the keyboard acts when nothing is being asked
+    or told, a second one at once.
 
     Args:
         client: A client with a strategy of :func:`flexibo_generation_strategy`.

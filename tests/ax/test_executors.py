@@ -653,44 +653,91 @@ def test_something_else_that_cancels_loses_nothing() -> None:
     assert statuses(client) == ["RUNNING"]
 
 
-def test_an_interrupt_loses_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def keyboard() -> Iterator[Callable[[], None]]:
+    """Interrupt this process, as the keyboard does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_loses_nothing(
+    tmp_path: Path, keyboard: Callable[[], None]
+) -> None:
     client = new_client(n_init=3)
     function = partial(cheap_problem.hang_above, folder=str(tmp_path), width=0.5)
-    widths: list[float] = []
-
-    def interrupt_when_all_hang() -> None:
-        deadline = time.monotonic() + 60
-        hanging = sum(width > 0.5 for width in widths)
-        while (
-            len(list(tmp_path.glob("*.hanging"))) < hanging
-            or len(records(tmp_path)) < 3 - hanging
-        ) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
     # The designs are known beforehand: those of an equal experiment.
     twin = new_client(n_init=3)
-    widths += [item.parameters["width"] for item in get_next_measurements(twin, 3)]
-    assert 0 < sum(width > 0.5 for width in widths) < 3
-    killer = threading.Thread(target=interrupt_when_all_hang)
+    widths = [item.parameters["width"] for item in get_next_measurements(twin, 3)]
+    num_hanging = sum(width > 0.5 for width in widths)
+    assert 0 < num_hanging < 3
+
+    def interrupt_when_the_others_have_ended() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (
+            len(list(tmp_path.glob("*.hanging"))) < num_hanging
+            or len(records(tmp_path)) < 3 - num_hanging
+        ):
+            time.sleep(0.01)
+        keyboard()
+
+    killer = threading.Thread(target=interrupt_when_the_others_have_ended)
     killer.start()
     with pytest.raises(KeyboardInterrupt):
-        run_measurements(client, function, num_measurements=9, max_parallelism=3)
+        run_measurements(client, function, num_measurements=3, max_parallelism=3)
     killer.join()
-    assert [width for width, _ in asked_for(client)] == widths
-    expected = ["RUNNING" if width > 0.5 else "COMPLETED" for width in widths]
-    assert statuses(client) == expected
-    assert_data_are_right(client)
     for path in tmp_path.glob("*.hanging"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.stem), 0)
-    # The next run measures what was running first, and nothing again.
-    function = partial(traced, folder=str(tmp_path))
-    reports = run_measurements(client, function, num_measurements=1, max_parallelism=1)
-    running = [i for i, status in enumerate(expected) if status == "RUNNING"]
+    assert [width for width, _ in asked_for(client)] == widths
+    # What had ended may have been told or not; what is not told is measured again.
+    running = [i for i, name in enumerate(statuses(client)) if name == "RUNNING"]
+    assert {i for i in range(3) if widths[i] > 0.5} <= set(running)
+    assert_data_are_right(client)
+    reports = run_measurements(client, evaluate, num_measurements=1)
     assert [report.trial_index for report in reports] == [*running, 3]
     assert statuses(client) == ["COMPLETED"] * 4
-    assert_all_was_evaluated_once(client, tmp_path)
+    assert_data_are_right(client)
+
+
+def test_an_interrupt_waits_until_a_result_is_told(
+    threads: Executor, keyboard: Callable[[], None]
+) -> None:
+    client = new_client(n_init=3)
+    told: list[int] = []
+
+    def interrupt(report: MeasurementReport) -> None:
+        keyboard()
+        time.sleep(0.2)  # the signal has come
+        told.append(report.trial_index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_measurements(
+            client, evaluate, threads, num_measurements=3, callback=interrupt
+        )
+    assert told == [0]
+    assert statuses(client) == ["COMPLETED"]
+
+
+def test_a_second_interrupt_acts_at_once(
+    threads: Executor, keyboard: Callable[[], None]
+) -> None:
+    client = new_client(n_init=3)
+    passed: list[int] = []
+
+    def interrupt(report: MeasurementReport) -> None:
+        for number in range(3):
+            keyboard()
+            time.sleep(0.2)
+            passed.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_measurements(
+            client, evaluate, threads, num_measurements=3, callback=interrupt
+        )
+    assert passed == [0]
+    assert statuses(client) == ["COMPLETED"]
 
 
 def test_what_has_ended_is_told_before_an_error_of_a_callback(

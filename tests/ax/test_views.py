@@ -77,8 +77,9 @@ def test_the_front_of_the_models_has_arms_of_the_experiment(client: Client) -> N
 def test_the_summary_has_a_row_per_trial_and_gaps(client: Client) -> None:
     table = client.summarize()
     assert len(table) == len(experiment_of(client).trials)
-    assert 0 < table["error"].isna().sum() < len(table)
-    assert 0 < table["energy"].notna().sum()
+    values = table.to_dict("list")
+    assert any(math.isnan(value) for value in values["error"])
+    assert any(math.isfinite(value) for value in values["energy"])
 
 
 def leaves(cards: list[AnalysisCardBase]) -> Iterator[AnalysisCard]:
