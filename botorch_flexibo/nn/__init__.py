@@ -47,6 +47,7 @@ from botorch_flexibo.nn.meters import (
 )
 from botorch_flexibo.nn.shapes import LayerShape, layer_shapes
 from botorch_flexibo.nn.training import (
+    ClassifierTraining,
     TrainingResult,
     TrainingSettings,
     train_classifier,
@@ -57,6 +58,7 @@ __all__ = [
     "ISAAC",
     "CPUTimeMeter",
     "ClassificationData",
+    "ClassifierTraining",
     "CodeCarbonMeter",
     "CrossbarComponents",
     "CrossbarCost",

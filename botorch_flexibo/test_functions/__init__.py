@@ -7,6 +7,10 @@ from botorch_flexibo.test_functions.crossbar import (
     CrossbarCNNProblem,
     RecordedCrossbarCNN,
 )
+from botorch_flexibo.test_functions.deep_shift import (
+    DeepShiftProblem,
+    RecordedDeepShift,
+)
 from botorch_flexibo.test_functions.gp_sample import DecoupledGPSample
 from botorch_flexibo.test_functions.multi_fidelity import DecoupledMOMFBraninCurrin
 from botorch_flexibo.test_functions.nasbench201 import NASBench201
@@ -29,7 +33,9 @@ __all__ = [
     "DecoupledVehicleSafety",
     "DecoupledZDT1",
     "DecoupledZDT2",
+    "DeepShiftProblem",
     "NASBench201",
     "RecordedCrossbarCNN",
+    "RecordedDeepShift",
     "TabularProblem",
 ]
