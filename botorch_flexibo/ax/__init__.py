@@ -23,6 +23,18 @@ from botorch_flexibo.ax.costs import (  # noqa: E402
     SetupCost,
     register_cost_function,
 )
+from botorch_flexibo.ax.executors import (  # noqa: E402
+    ExecutionOptions,
+    MeasurementReport,
+    MeasurementResult,
+    configure_executor,
+    run_measurements,
+)
+from botorch_flexibo.ax.metadata import Payment  # noqa: E402
+from botorch_flexibo.ax.orchestration import (  # noqa: E402
+    DecoupledMetric,
+    DecoupledRunner,
+)
 from botorch_flexibo.ax.registry import FlexiboGenerators, register  # noqa: E402
 from botorch_flexibo.ax.storage import (  # noqa: E402
     experiment_lock,
@@ -36,11 +48,18 @@ register()
 
 __all__ = [
     "Costs",
+    "DecoupledMetric",
+    "DecoupledRunner",
+    "ExecutionOptions",
     "FlexiboGenerators",
     "Measurement",
+    "MeasurementReport",
+    "MeasurementResult",
     "NamedCost",
+    "Payment",
     "SetupCost",
     "complete_measurement",
+    "configure_executor",
     "experiment_lock",
     "fail_measurement",
     "flexibo_generation_strategy",
@@ -50,6 +69,7 @@ __all__ = [
     "objectives_for",
     "register_cost_function",
     "release_experiment",
+    "run_measurements",
     "save_experiment",
     "spent",
 ]

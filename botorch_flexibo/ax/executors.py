@@ -24,8 +24,8 @@ like any other::
     run_measurements(client, evaluate, dask.get_executor(), budget=500.0)
 
 The module of ``evaluate`` must be installed on the workers. If a Dask worker dies, Dask
-starts its task again elsewhere by itself; ``get_executor(retries=0)`` and the setting
-``distributed.scheduler.allowed-failures`` of Dask are the places to change that.
+starts its task again elsewhere by itself, up to
+``distributed.scheduler.allowed-failures`` times (a setting of Dask).
 
 .. warning::
    A Dask cluster runs whatever code it is sent, and by default asks nobody for a
@@ -34,9 +34,8 @@ starts its task again elsewhere by itself; ``get_executor(retries=0)`` and the s
    reach one of them can run code as its user. The dashboard on port 8787 shows tasks,
    their arguments and logs, and is open to all interfaces even in a ``LocalCluster``.
    On one machine, keep everything to it: ``LocalCluster(host="127.0.0.1",
-   dashboard_address="127.0.0.1:8787")``, or ``None`` for no dashboard. Between machines
-   use TLS with certificates of your own (``distributed.security.Security``), on a
-   private network.
+   dashboard_address="127.0.0.1:8787")``. Between machines use TLS with certificates of
+   your own (``distributed.security.Security``), on a private network.
 """
 
 from __future__ import annotations
