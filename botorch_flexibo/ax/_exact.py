@@ -1,8 +1,9 @@
 r"""Measured values to the last bit, in spite of Ax's JSON.
 
 NOTE: Ax 1.3.1 stores its table of data by ``DataFrame.to_json``, which keeps ten
-decimals: 1.5e-12 J becomes 0. Values that would change are kept in the run metadata of
-their trials, which Ax stores exactly, and put back on loading.
+decimals (1.5e-12 J becomes 0), and reads it by ``pandas.read_json``, which changes the
+last bit of some values. So all values are kept in the run metadata of their trials too,
+which Ax stores exactly, and put back on loading.
 """
 
 from __future__ import annotations
@@ -16,12 +17,10 @@ from ax.core.experiment import Experiment
 
 KEY = "flexibo_data"
 _COLUMNS = ["arm_name", "metric_name", "mean", "sem", "step"]
-# Of the decimals that `DataFrame.to_json` keeps.
-_DECIMALS = 10
 
 
 def keep_exact_data(experiment: Experiment) -> None:
-    """Note the values that Ax's JSON would change in the metadata of their trials.
+    """Note all values in the metadata of their trials.
 
     Args:
         experiment: The experiment, about to be saved.
@@ -29,8 +28,7 @@ def keep_exact_data(experiment: Experiment) -> None:
     frame = experiment.lookup_data().full_df
     rows: dict[int, list[list[Any]]] = {}
     for index, *values in _rows(frame, ["trial_index", *_COLUMNS]):
-        if any(_is_rounded(value) for value in values):
-            rows.setdefault(int(index), []).append([_plain(v) for v in values])
+        rows.setdefault(int(index), []).append([_plain(value) for value in values])
     for trial in experiment.trials.values():
         data = rows.get(trial.index, [])
         if trial.run_metadata.get(KEY, []) != data:
@@ -61,14 +59,6 @@ def restore_exact_data(experiment: Experiment) -> None:
 def _rows(frame: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
     present = frame.reindex(columns=columns)
     return list(present.itertuples(index=False, name=None))
-
-
-def _is_rounded(value: object) -> bool:
-    return (
-        isinstance(value, float)
-        and math.isfinite(value)
-        and round(value, _DECIMALS) != value
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -188,10 +188,8 @@ class Costs:
         """Whether one of these metrics can only be measured on a design set up."""
         if self.setup is None:
             return False
-        needs = self.setup.objectives
-        return (
-            bool(objectives) if needs is None else not {*needs}.isdisjoint(objectives)
-        )
+        needs = objectives if self.setup.objectives is None else self.setup.objectives
+        return not set(needs).isdisjoint(objectives)
 
     def setup_key(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """What designs that share a set-up have in common."""

@@ -46,7 +46,6 @@ from tests.ax.helpers import (
     next_state,
     refitted,
     run,
-    true_value,
     values_of,
 )
 
@@ -478,7 +477,3 @@ def test_a_generator_run_may_have_several_arms() -> None:
     state = next_state(client)
     assert state.X_pending is not None
     assert len(state.X_pending) == len(trial.arms)
-
-
-def test_true_values_are_what_the_tests_say() -> None:
-    assert true_value("size", {"width": 0.25, "depth": 3}) == 0.75 * 1024

@@ -70,6 +70,15 @@ def test_a_value_corrected_to_a_short_number_is_not_overwritten(
     assert values_of(loaded) == values_of(client)
 
 
+def test_short_decimals_keep_their_last_bit(client: Client, tmp_path: Path) -> None:
+    for k in range(60):
+        index = client.attach_trial({"rate": (k + 1) / 64})
+        client.complete_trial(index, {"error": k * 37 / 1024, "energy": k / 100})
+    before = values_of(client)
+    save_experiment(client, tmp_path / "experiment.json")
+    assert values_of(load_experiment(tmp_path / "experiment.json")) == before
+
+
 def test_ax_itself_still_rounds_so_the_work_around_is_needed(
     client: Client, tmp_path: Path
 ) -> None:

@@ -81,7 +81,8 @@ BAD_ARGUMENTS: dict[str, tuple[Mapping[str, Any], str]] = {
     ),
     "an unknown acquisition": (
         {"acquisition": "ehvi"},
-        "Expected an acquisition of ['lookahead', 'flexibo', 'hvkg'], but got 'ehvi'.",
+        "Expected an acquisition of ['lookahead', 'flexibo', 'hvkg', 'pabo'], but got"
+        " 'ehvi'.",
     ),
     "an unknown option": (
         {"acquisition": "flexibo", "acquisition_options": {"depth": 3}},
