@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing.forkserver
 import os
 import random
 import signal
@@ -328,6 +329,19 @@ def test_as_many_run_at_once_as_may(tmp_path: Path) -> None:
     assert len({record.process for record in records(tmp_path)}) == 3
 
 
+@pytest.fixture
+def light_fork_server() -> Iterator[None]:
+    """A fork server of its own: that of the tests of storage has everything loaded."""
+    server = multiprocessing.forkserver._forkserver
+    preloaded = list(server._preload_modules)
+    server._stop()
+    multiprocessing.forkserver.set_forkserver_preload([])
+    yield
+    server._stop()
+    multiprocessing.forkserver.set_forkserver_preload(preloaded)
+
+
+@pytest.mark.usefixtures("light_fork_server")
 def test_processes_import_the_function_and_nothing_of_this_package() -> None:
     client = new_client(n_init=2)
     run_measurements(client, cheap_problem.light, num_measurements=2)
