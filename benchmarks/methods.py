@@ -46,10 +46,19 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
 
 
 def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
+    """One measurement per decision; a decision costs a fiftieth of a dear one."""
+    dearest = float(_typical_costs(problem).max())
+    return AcquisitionPolicy(
+        LookaheadFactory(decision_cost=dearest / 50, **options),
+        options=SearchOptions(max_rescored=128),
+    )
+
+
+def _lookahead_in_batches(problem: DecoupledProblem) -> Policy:
     """Cheap requests fill a batch until it costs a tenth of a dear one."""
     dearest = float(_typical_costs(problem).max())
     return AcquisitionPolicy(
-        LookaheadFactory(**options),
+        LookaheadFactory(),
         q=25,
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128),
@@ -93,6 +102,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         FlexiBOFactory(weighting=unweighted)
     ),
     "look-ahead FlexiBO": _lookahead,
+    "look-ahead FlexiBO, batches": _lookahead_in_batches,
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
     ),

@@ -11,10 +11,12 @@ from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataErro
 from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.logging import shape_to_str
-from botorch.models import MixedSingleTaskGP, ModelListGP, SingleTaskGP
+from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
+
+from botorch_flexibo.models._kernels import mixed_covar_module
 
 
 @dataclass
@@ -32,8 +34,9 @@ class DecoupledModelFitter:
 
     Outcome ``i`` is modelled on the rows where it was measured. Continuous and ordinal
     inputs are normalised to the unit cube and share a Matern or RBF kernel with one
-    length scale each (BoTorch's ``SingleTaskGP``); categorical inputs get a Hamming
-    kernel (``MixedSingleTaskGP``). Outcomes are standardised.
+    length scale each (BoTorch's ``SingleTaskGP``); that of categorical inputs is
+    multiplied by a Hamming kernel, also with one length scale each. Outcomes are
+    standardised.
 
     The fitter remembers its last models: an outcome without new data is reused as it
     is, and one with little new data keeps its hyperparameters and is conditioned on the
@@ -127,21 +130,17 @@ class DecoupledModelFitter:
         normalize = None
         if numeric:
             normalize = Normalize(d, indices=numeric, bounds=self.bounds.to(X))
-        outcome_transform = Standardize(m=1)
+        covar_module = mixed_covar_module(d, categorical) if categorical else None
         with warnings.catch_warnings():
             # A single row cannot be standardised; BoTorch says so and leaves it as is.
             if len(y) == 1:
                 warnings.simplefilter("ignore", InputDataWarning)
-            if categorical:
-                return MixedSingleTaskGP(
-                    X,
-                    y,
-                    cat_dims=list(categorical),
-                    input_transform=normalize,
-                    outcome_transform=outcome_transform,
-                )
             return SingleTaskGP(
-                X, y, input_transform=normalize, outcome_transform=outcome_transform
+                X,
+                y,
+                covar_module=covar_module,
+                input_transform=normalize,
+                outcome_transform=Standardize(m=1),
             )
 
 
