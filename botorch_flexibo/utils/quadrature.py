@@ -3,6 +3,7 @@ r"""Nodes and weights for expectations over a few standard normal variables."""
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -43,6 +44,13 @@ def gaussian_quadrature(num_nodes: int, dim: int) -> tuple[Tensor, Tensor]:
             "Expected at least one node and one variable, but got"
             f" num_nodes={num_nodes} and dim={dim}."
         )
+    nodes, weights = _rule(num_nodes, dim)
+    return nodes.clone(), weights.clone()  # the caller may change them
+
+
+@cache
+def _rule(num_nodes: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Computed once: an eigenvalue problem per call would cost more than its use."""
     if num_nodes > 1 and dim * math.log(num_nodes) > math.log(MAX_NODES) + 1e-9:
         nodes = draw_sobol_normal_samples(
             dim, MAX_NODES, dtype=torch.float64, seed=_SOBOL_SEED

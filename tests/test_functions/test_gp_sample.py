@@ -228,14 +228,14 @@ def test_max_hv_is_not_exceeded_by_random_designs(family: Family, seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [3])
 @pytest.mark.parametrize("family", FAMILIES[1:])
 def test_max_hv_is_that_of_a_far_bigger_search(
     family: Family, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = family(seed).max_hv
-    bigger = {"DESIGNS": 2**16, "DIRECTIONS": 128, "STARTS": 64, "STEPS": 80}
-    bigger |= {"KEPT": 64, "GENERATIONS": 40, "CHILDREN": 4096}
+    bigger = {"DESIGNS": 2**15, "DIRECTIONS": 64, "STARTS": 64, "STEPS": 60}
+    bigger |= {"KEPT": 64, "GENERATIONS": 40, "CHILDREN": 2048}
     for name, value in bigger.items():
         monkeypatch.setattr(_gp_paths, f"_SEARCH_{name}", value)
     assert found == pytest.approx(family(seed).max_hv, rel=1e-3)
