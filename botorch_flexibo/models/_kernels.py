@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.models.utils.gpytorch_modules import (
     get_covar_module_with_dim_scaled_prior,
@@ -12,11 +13,70 @@ from botorch.models.utils.gpytorch_modules import (
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel
 from gpytorch.priors import LogNormalPrior
+from torch import Tensor
 
 # The prior of the length scales of categories: its median lets two designs that differ
 # in all their categories keep a correlation of exp(-1 / e) = 0.69.
 CATEGORY_LENGTHSCALE_LOC = 1.0
 CATEGORY_LENGTHSCALE_SCALE = 1.0
+
+
+class HammingKernel(CategoricalKernel):
+    r"""BoTorch's ``CategoricalKernel`` by one matrix product.
+
+    .. math:: k(x, x') =
+        \exp\Big(-\frac{1}{c} \sum_{j=1}^{c} \frac{[x_j \ne x'_j]}{\ell_j}\Big)
+
+    Labels become scaled indicators of their levels, whose inner product counts the
+    columns that agree. The parent compares all pairs in all columns, which takes ``c``
+    times the memory and several times the time, also for a diagonal.
+
+    Example:
+        >>> X = torch.tensor([[0.0, 2.0], [0.0, 1.0]], dtype=torch.double)
+        >>> kernel = HammingKernel(ard_num_dims=2).double()
+        >>> kernel.lengthscale = 1.0
+        >>> round(kernel(X).to_dense()[0, 1].item(), 4)  # exp(-1 / 2)
+        0.6065
+    """
+
+    def forward(
+        self,
+        x1: Tensor,
+        x2: Tensor,
+        diag: bool = False,
+        last_dim_is_batch: bool = False,
+    ) -> Tensor:
+        r"""Evaluate the kernel.
+
+        Args:
+            x1: A ``batch_shape x n x c``-dim tensor of labels.
+            x2: A ``batch_shape x n' x c``-dim tensor of labels.
+            diag: Whether only pairs of rows at the same place are wanted.
+            last_dim_is_batch: Whether every column has a kernel of its own.
+
+        Returns:
+            A ``batch_shape x n x n'``-dim tensor, or its ``batch_shape x n``-dim
+            diagonal.
+        """
+        if last_dim_is_batch:
+            return super().forward(x1, x2, diag=diag, last_dim_is_batch=True)
+        columns = range(x1.shape[-1])
+        inverse = 1 / (self.lengthscale * len(columns))
+        inverse = inverse.expand(*inverse.shape[:-1], len(columns))
+        if diag:
+            return (-((x1 != x2) * inverse).sum(dim=-1)).exp()
+        levels = [
+            torch.cat([x1[..., j].flatten(), x2[..., j].flatten()]).unique()
+            for j in columns
+        ]
+        sizes = torch.tensor([len(level) for level in levels], device=x1.device)
+        weights = inverse.repeat_interleave(sizes, dim=-1)
+        flags1, flags2 = (
+            torch.cat([x[..., j, None] == levels[j] for j in columns], dim=-1).to(x)
+            for x in (x1, x2)
+        )
+        agreement = (flags1 * weights) @ flags2.transpose(-1, -2)
+        return (agreement - inverse.sum(dim=-1, keepdim=True)).clamp_max(0).exp()
 
 
 def mixed_covar_module(dim: int, categorical_features: Sequence[int]) -> Kernel:
@@ -50,7 +110,7 @@ def mixed_covar_module(dim: int, categorical_features: Sequence[int]) -> Kernel:
     """
     numeric = [column for column in range(dim) if column not in categorical_features]
     prior = LogNormalPrior(CATEGORY_LENGTHSCALE_LOC, CATEGORY_LENGTHSCALE_SCALE)
-    of_categories = CategoricalKernel(
+    of_categories = HammingKernel(
         ard_num_dims=len(categorical_features),
         active_dims=tuple(categorical_features),
         lengthscale_prior=prior,

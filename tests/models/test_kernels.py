@@ -8,12 +8,13 @@ import pytest
 import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.models.utils.gpytorch_modules import (
     get_covar_module_with_dim_scaled_prior,
 )
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-from botorch_flexibo.models._kernels import mixed_covar_module
+from botorch_flexibo.models._kernels import HammingKernel, mixed_covar_module
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -34,6 +35,32 @@ def test_kernel_is_product_of_numbers_and_hamming(
     reference.lengthscale = torch.tensor([0.3, 0.7])
     expected = reference(X[..., [0, 2]]).to_dense() * (-hamming).exp()
     assert torch.allclose(kernel(X).to_dense(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]])
+@pytest.mark.parametrize("ard", [True, False])
+def test_hamming_kernel_is_that_of_botorch_with_its_gradients(
+    dtype: torch.dtype, batch_shape: list[int], ard: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    X1 = torch.randint(4, (*batch_shape, 7, 3), generator=generator).to(dtype) / 3
+    X2 = torch.randint(5, (*batch_shape, 5, 3), generator=generator).to(dtype) / 3
+    lengthscale = torch.tensor([0.5, 1.0, 3.0] if ard else [0.7], dtype=dtype)
+    results = []
+    for kind in (HammingKernel, CategoricalKernel):
+        kernel = kind(ard_num_dims=3 if ard else None).to(dtype)
+        kernel.lengthscale = lengthscale
+        value = kernel(X1, X2).to_dense()
+        value.square().sum().backward()
+        gradient = kernel.raw_lengthscale.grad
+        assert gradient is not None
+        diagonal = kernel(X1[..., :5, :], X2, diag=True)
+        results.append((value, gradient, diagonal))
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.allclose(
+            ours, theirs, rtol=1e-4 if dtype == torch.float32 else 1e-9
+        )
 
 
 def test_only_categories_need_no_kernel_of_numbers() -> None:
