@@ -3,7 +3,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS := plots,bench,ax,energy,dev
+EXTRAS := plots,bench,ax,energy,dask,dev,docs
 
 # Version 3.11 comes first because constraints.txt was resolved under it. Another
 # interpreter: `make env PYTHON=/path/to/python3`.
@@ -20,10 +20,11 @@ PYTEST_ARGS ?=
 NOTEBOOK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test coverage lint types format notebooks build clean
+.PHONY: help env demo test coverage lint types format notebooks docs build \
+    install-test clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## Create .venv with everything below in it (quick when up to date).
 
@@ -79,8 +80,20 @@ notebooks: $(STAMP) ## Run each tutorial (SMOKE_TEST=1 makes them short).
 	done; \
 	[ $$found = 1 ] || echo "make notebooks: no tutorials/*.ipynb yet, nothing to run"
 
+docs: $(STAMP) ## Build the documentation into build/docs (warnings are errors).
+	$(ONE_THREAD) $(PY) -m sphinx -c docs -d build/doctrees -W --keep-going --quiet \
+	    . build/docs
+
 build: $(STAMP) ## Build the wheel and the source distribution into dist/.
-	$(PY) -m build
+	rm -rf dist
+	$(PY) -m build --no-isolation
+
+# A clean environment has what the package itself asks for, and no extra.
+install-test: build ## Install the built wheel without extras and use it.
+	$(PY) -m venv --clear build/installed
+	build/installed/bin/python -m pip install --disable-pip-version-check --quiet \
+	    --no-compile dist/*.whl -c constraints.txt
+	cd build && $(ONE_THREAD) installed/bin/python -I ../.ci/check_installed.py
 
 clean: ## Remove .venv, caches and everything generated.
 	rm -rf $(VENV) out dist build .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

@@ -1,4 +1,4 @@
-"""Names that the examples in docstrings may use."""
+"""Names that the examples in docstrings may use, and the profile of hypothesis."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import pytest
 import torch
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.cost import FixedCostModel
+from hypothesis import settings
 
 import botorch_flexibo
 import botorch_flexibo.policies
 import botorch_flexibo.test_functions
 import botorch_flexibo.utils
 from botorch_flexibo.optim import SearchSpace
+
+# A deadline per example says how busy the machine is, not whether the code is right.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture(autouse=True)

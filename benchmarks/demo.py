@@ -50,7 +50,7 @@ METHOD_NAMES = (
 )
 SECONDS_PER_HOUR = 3600.0
 # A method that buys no training in so many decisions would go on for thousands.
-MAX_CHEAP_DECISIONS = 30
+MAX_CHEAP_DECISIONS = 100
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every Python example in the README runs as it is printed."""
+"""Every Python example in the README and the documents runs as it is printed."""
 
 import re
 import textwrap
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md",)
+DOCUMENTS = ("README.md", "docs/decoupled.md")
 FENCE = re.compile(r"^([ ]*)```python[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 
 
