@@ -46,20 +46,14 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
 
 
 def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
-    """One measurement per decision; a decision costs a fiftieth of a dear one."""
+    """Up to 8 cheap measurements per decision, each priced at a fiftieth of a dear one.
+
+    A batch ends when it costs a tenth of a dear measurement.
+    """
     dearest = float(_typical_costs(problem).max())
     return AcquisitionPolicy(
         LookaheadFactory(decision_cost=dearest / 50, **options),
-        options=SearchOptions(max_rescored=128),
-    )
-
-
-def _lookahead_in_batches(problem: DecoupledProblem) -> Policy:
-    """Cheap requests fill a batch until it costs a tenth of a dear one."""
-    dearest = float(_typical_costs(problem).max())
-    return AcquisitionPolicy(
-        LookaheadFactory(),
-        q=25,
+        q=8,
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128),
     )
@@ -102,7 +96,6 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         FlexiBOFactory(weighting=unweighted)
     ),
     "look-ahead FlexiBO": _lookahead,
-    "look-ahead FlexiBO, batches": _lookahead_in_batches,
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
     ),
