@@ -11,15 +11,16 @@ from botorch.posteriors import Posterior
 from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from torch import Tensor
 
-# Single designs per posterior call. Larger calls are no faster and take more memory.
-_CHUNK = 1024
+# Designs per posterior call. They share the kernel with the data, which a batch of single
+# designs would compute with copies of the data, and the covariances between so few
+# designs cost little.
+_CHUNK = 512
 
 
 def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
     r"""Posterior means and variances of single designs, in chunks.
 
-    The designs are passed as a batch of single points, so that no covariance between
-    them is computed. Models that average over an ensemble (fully Bayesian models) give
+    Models that average over an ensemble (fully Bayesian models) give
     the moments of the mixture.
 
     Args:
@@ -28,6 +29,11 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Two ``batch_shape x m``-dim tensors: means and variances.
+
+    Example:
+        >>> mean, variance = marginal_moments(model, designs)
+        >>> mean.shape, variance.shape
+        (torch.Size([30, 2]), torch.Size([30, 2]))
     """
     if isinstance(model, ModelList):
         submodels = cast(Iterable[Model], model.models)
@@ -35,7 +41,7 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
         means, variances = zip(*parts, strict=True)
         return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
     chunks = [
-        _moments(model.posterior(x.unsqueeze(-2)))
+        _moments(model.posterior(x))
         for x in X.reshape(-1, X.shape[-1]).split(_CHUNK)
     ]
     means, variances = zip(*chunks, strict=True)
