@@ -11,9 +11,8 @@ from botorch.posteriors import Posterior
 from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from torch import Tensor
 
-# Designs per posterior call. They share the kernel with the data, which a batch of single
-# designs would compute with copies of the data, and the covariances between so few
-# designs cost little.
+# Designs per posterior call. They share the kernel with the data (a batch of single
+# designs would copy the data), and covariances between so few designs cost little.
 _CHUNK = 512
 
 
