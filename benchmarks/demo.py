@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", choices=list(METHODS), default=METHOD_NAMES
     )
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--gpu-hours", type=float, default=16.0)
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
     parser.add_argument("--store", type=Path, help="also store the summary here")

@@ -13,7 +13,17 @@ Callback = Callable[[DecoupledHistory], bool | None]
 
 
 class ProgressBar:
-    """A callback that shows spent budget and hypervolume with tqdm."""
+    r"""A callback that shows spent budget and hypervolume with tqdm.
+
+    Example:
+        >>> history = run_decoupled_optimization(
+        ...     DecoupledZDT1(dim=2, costs=(10.0, 1.0)),
+        ...     RandomPolicy(),
+        ...     budget=60.0,
+        ...     initial_design=InitialDesign(4),
+        ...     callbacks=[ProgressBar("tuning")],
+        ... )
+    """
 
     def __init__(self, description: str = "") -> None:
         """Progress bar, hidden when the output is not a terminal.

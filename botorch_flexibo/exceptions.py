@@ -23,3 +23,7 @@ class ExperimentLockedError(ExperimentStorageError):
 
 class ExperimentChangedError(ExperimentStorageError):
     """The saved experiment is not the version that was loaded or saved last."""
+
+
+class MeasurementError(BotorchError, RuntimeError):
+    """A measurement that gave no finite value."""

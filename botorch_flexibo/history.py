@@ -3,7 +3,9 @@ r"""The record of a decoupled optimisation run."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,7 +24,9 @@ class RequestRecord:
         measured: For each outcome whether it was measured now.
         values: For each outcome the measured value, NaN if not measured now.
         predicted_cost: What the optimiser expected to pay, NaN if it had no opinion.
-        costs: For each outcome the cost paid now, 0 if not measured now.
+            After failures it is the cost per success.
+        costs: For each outcome the cost paid now, also for a measurement that failed;
+            0 if it was not asked for.
         cumulative_cost: All costs paid up to and including this request, set-ups
             included.
         hv_measured: Hypervolume of the designs whose outcomes are all measured, at
@@ -37,6 +41,8 @@ class RequestRecord:
         measure_seconds: Wall time of the measurement.
         effort: What the policy reports to have done for the decision, booked on its
             first request.
+        errors: For each outcome why its measurement failed, empty where it did not. No
+            entries at all if nothing failed.
     """
 
     decision: int
@@ -53,6 +59,14 @@ class RequestRecord:
     setup_cost: float = 0.0
     measure_seconds: float = 0.0
     effort: Effort = field(default_factory=Effort)
+    errors: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[bool, ...]:
+        """For each outcome whether it was asked for, and failed."""
+        if not self.errors:
+            return (False,) * len(self.measured)
+        return tuple(error != "" for error in self.errors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +74,22 @@ class DecoupledHistory:
     r"""All measurements of a run, in order, and what they cost.
 
     Attributes:
-        X: A ``n x d``-dim tensor of the measured designs, each once.
-        Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid.
+        X: A ``n x d``-dim tensor of the designs asked for, each once.
+        Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid or the
+            measurement failed.
         records: One record per request.
         stop_reason: Why the run ended: ``"budget"`` (spent), ``"unaffordable"``
             (nothing left that the budget pays for), ``"exhausted"`` (nothing left that
-            the policy can measure), ``"callback"``, ``"interrupted"`` or ``"running"``.
+            the policy can measure), ``"failing"`` (outcomes are closed because they
+            kept failing, and nothing else is left), ``"callback"``, ``"interrupted"``
+            or ``"running"``.
         outcome_names: The names of the ``m`` outcomes.
         cost_unit: The unit of all costs.
         budget: The budget in that unit.
         max_hv: The hypervolume of the true front, NaN if unknown.
         effort: All that the policy reports to have done, decisions that found nothing
             to measure included. Zeros for policies that report nothing.
+        closed_outcomes: Outcomes that are not measured any more, with the reason.
     """
 
     X: Tensor
@@ -83,6 +101,7 @@ class DecoupledHistory:
     budget: float
     max_hv: float = float("nan")
     effort: Effort = field(default_factory=Effort)
+    closed_outcomes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> float:
@@ -101,6 +120,15 @@ class DecoupledHistory:
         return dict(zip(self.outcome_names, counts, strict=True))
 
     @property
+    def num_failures(self) -> dict[str, int]:
+        """How often the measurement of each outcome failed, by name."""
+        counts = [0] * len(self.outcome_names)
+        for record in self.records:
+            for i, failed in enumerate(record.failed):
+                counts[i] += failed
+        return dict(zip(self.outcome_names, counts, strict=True))
+
+    @property
     def cost_by_outcome(self) -> dict[str, float]:
         """What was spent on each outcome, by name, without set-ups."""
         paid = [record.costs for record in self.records]
@@ -113,21 +141,23 @@ class DecoupledHistory:
 
         Returns:
             A frame with ``decision``, ``design``, the design's columns ``x0, x1, ...``,
-            and for each outcome ``measured_<name>``, ``<name>`` and ``cost_<name>``,
-            then costs, hypervolumes and wall times, and the policy's effort as columns
-            ``effort_num_fits`` and so on. ``cost`` is what was paid for the request,
-            ``setup_cost`` included. ``hv_identified`` is carried forward between the
-            requests at which it was computed.
+            and for each outcome ``measured_<name>``, ``<name>``, ``cost_<name>`` and
+            ``failure_<name>`` (why it failed, else empty), then costs, hypervolumes and
+            wall times, and the policy's effort as columns ``effort_num_fits`` and so
+            on. ``cost`` is what was paid for the request, ``setup_cost`` included.
+            ``hv_identified`` is carried forward between the requests at which it was
+            computed.
         """
         rows = []
         for record in self.records:
             x = {f"x{j}": value for j, value in enumerate(self.X[record.design])}
-            row = {"decision": record.decision, "design": record.design}
-            row |= {name: float(value) for name, value in x.items()}
+            row: dict[str, Any] = {name: float(value) for name, value in x.items()}
+            row = {"decision": record.decision, "design": record.design} | row
             for i, name in enumerate(self.outcome_names):
                 row[f"measured_{name}"] = record.measured[i]
                 row[name] = record.values[i]
                 row[f"cost_{name}"] = record.costs[i]
+                row[f"failure_{name}"] = record.errors[i] if record.errors else ""
             row["predicted_cost"] = record.predicted_cost
             row["setup_cost"] = record.setup_cost
             row["cost"] = sum(record.costs) + record.setup_cost

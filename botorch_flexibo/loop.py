@@ -2,33 +2,27 @@ r"""The closed loop: ask a policy, measure, pay, learn."""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
 import torch
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
-from botorch.models.model import Model, ModelList
-from botorch.utils.sampling import manual_seed
+from botorch.exceptions.errors import InputDataError
+from botorch.models.model import Model
 from torch import Tensor
 
-from botorch_flexibo._ledger import Ledger
+from botorch_flexibo._header import run_header
+from botorch_flexibo._run import Run, RunOptions
 from botorch_flexibo.callbacks import Callback
+from botorch_flexibo.checkpoint import RunRecord, open_record
+from botorch_flexibo.exceptions import ExperimentStorageError
+from botorch_flexibo.failures import FailureRule, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory
-from botorch_flexibo.models.cost import CostModel, predicted_costs
-from botorch_flexibo.models.decoupled import DecoupledModelFitter
+from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
-from botorch_flexibo.optim.designs import identified_front
-from botorch_flexibo.optim.space import SearchSpace
-from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
+from botorch_flexibo.policies.base import Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
-from botorch_flexibo.utils.fronts import hypervolume
 from botorch_flexibo.utils.posterior import posterior_mean
-
-# The identified front is evaluated at most this often over the whole budget.
-_NUM_FRONTS = 100
-_SEED_STRIDE = 1_000_003
-_NO_EFFORT = Effort()
 
 
 @dataclass(frozen=True)
@@ -112,6 +106,8 @@ def run_decoupled_optimization(
     choices: Tensor | None = None,
     seed: int = 0,
     strict: bool = False,
+    on_failure: FailureRule | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> DecoupledHistory:
     r"""Spend a budget on decoupled measurements.
@@ -120,6 +116,18 @@ def run_decoupled_optimization(
     cost, every set-up once, and an outcome that nobody paid for is never used, neither
     by the policy nor in ``hv_measured``. The optimiser sees only its believed costs.
     All randomness comes from ``seed``; the caller's random state is untouched.
+
+    A measurement that raises an ``Exception`` or gives no finite value has failed. It
+    is paid for and recorded, and the run goes on: its outcome is believed to cost
+    ``(attempts + 1) / (successes + 1)`` times as much, a (design, outcome) pair is
+    given up after some attempts, and an outcome after some failures in a row. Measuring
+    happens in this process: a time limit is up to the problem.
+
+    With a ``checkpoint`` every answer is on the disk before it is used. Called again as
+    it was started, a run that ended in any way goes on where it was, with the requests
+    it would have made. This assumes that an answer depends on the design and on torch's
+    random state alone, and that the policy's requests depend on model and state alone;
+    otherwise :attr:`Policy.has_memory` is True, and all its decisions are made again.
 
     Args:
         problem: The problem; all outcomes are maximised.
@@ -134,14 +142,22 @@ def run_decoupled_optimization(
             problem's own, if it has any.
         seed: The seed of all randomness.
         strict: Never start what, by the believed costs, the budget cannot pay.
+        on_failure: What is done about measurements that fail. None tolerates them as
+            :class:`TolerateFailures` does; :class:`RaiseFailures` raises the first.
+        checkpoint: A file in which the run is recorded, and from which it goes on. None
+            keeps no record.
         callbacks: Called with the history after the initial design and after every
-            decision. One that returns True ends the run.
+            decision, when a run goes on for the first time with what was recorded. One
+            that returns True ends the run.
 
     Returns:
         The history of the run.
 
     Raises:
         InputDataError: If the budget is not positive and finite.
+        ExperimentLockedError: If another process is writing the checkpoint.
+        ExperimentStorageError: If the checkpoint is of another run, is damaged or
+            cannot be written.
 
     Example:
         >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
@@ -156,233 +172,52 @@ def run_decoupled_optimization(
             f"Expected a positive, finite budget in {problem.cost_unit}, but got"
             f" {budget}."
         )
-    run = _Run(problem, choices, budget, cost_model, seed)
     initial = InitialDesign() if initial_design is None else initial_design
+    options = RunOptions(
+        budget=budget,
+        cost_model=cost_model,
+        choices=problem.choices if choices is None else choices,
+        seed=seed,
+        strict=strict,
+        on_failure=TolerateFailures() if on_failure is None else on_failure,
+    )
+    header = run_header(problem, policy, options, initial_design=asdict(initial))
+    with open_record(checkpoint, header) as record:
+        return _run(problem, policy, initial, options, record, callbacks)
+
+
+def _run(
+    problem: DecoupledProblem,
+    policy: Policy,
+    initial: InitialDesign,
+    options: RunOptions,
+    record: RunRecord,
+    callbacks: Sequence[Callback],
+) -> DecoupledHistory:
+    run = Run(problem, options, record)
     try:
-        with manual_seed(run.measurement_seed()):
-            run.measure(run.initial_request(initial), decision=0, strict=strict)
-            run.learn(fit=policy.uses_model)
+        request = initial.request(
+            problem, options.cost_model, options.seed, choices=options.choices
+        )
+        run.start(request, fit=policy.uses_model)
         while run.stop_reason == "running":
-            if any([callback(run.history()) for callback in callbacks]):
-                run.stop_reason = "callback"
-                break
-            with manual_seed(run.measurement_seed()):
-                run.decide(policy, strict=strict)
+            if not record.is_replaying:
+                if any([callback(run.history()) for callback in callbacks]):
+                    run.stop_reason = "callback"
+                    break
+            run.decide(policy)
     except KeyboardInterrupt:
         run.stop_reason = "interrupted"
+    if record.is_replaying and run.stop_reason != "interrupted":
+        raise ExperimentStorageError(
+            f"Expected the record of this run to end with {record.place}, but it goes"
+            " on. It is that of a run that went differently: start with another file."
+        )
     try:
-        run.record_front()
+        run.record_front(last=True)
         if run.stop_reason not in ("callback", "interrupted"):
             for callback in callbacks:
                 callback(run.history())
     except KeyboardInterrupt:
         run.stop_reason = "interrupted"
     return run.history()
-
-
-class _Run:
-    """The state of a run: ledger, model, believed costs."""
-
-    def __init__(
-        self,
-        problem: DecoupledProblem,
-        choices: Tensor | None,
-        budget: float,
-        cost_model: Model | None,
-        seed: int,
-    ) -> None:
-        self.problem = problem
-        self.choices = problem.choices if choices is None else choices
-        self.space = _space(problem, self.choices)
-        self.budget = budget
-        self.cost_model = cost_model
-        self.seed = seed
-        self.stop_reason = "running"
-        self.decision = 0
-        self.ledger = Ledger(problem)
-        self._num_learned_costs = 0
-        self._fitter = DecoupledModelFitter(
-            problem.bounds, categorical_features=problem.categorical_features
-        )
-        self._fit_seconds = 0.0
-        self._effort = Effort()
-        self._last_front_at = -torch.inf
-
-    def policy_seed(self) -> int:
-        """Even numbers: never the seed of a measurement's noise."""
-        return 2 * (self.seed * _SEED_STRIDE + self.decision)
-
-    def measurement_seed(self) -> int:
-        return 2 * (self.seed * _SEED_STRIDE + self.decision) + 1
-
-    def initial_request(self, initial: InitialDesign) -> EvaluationRequest:
-        return initial.request(
-            self.problem, self.cost_model, self.seed, choices=self.choices
-        )
-
-    def decide(self, policy: Policy, *, strict: bool) -> None:
-        """One decision: ask the policy, measure what it wants, learn from it."""
-        self.decision += 1
-        state = DecoupledState(
-            X=self.ledger.X,
-            Y=self.ledger.Y,
-            space=self.space,
-            ref_point=self.problem.ref_point,
-            cost_model=self._believed_costs(),
-            iteration=self.decision,
-            seed=self.policy_seed(),
-            max_cost=self.budget - self.ledger.spent if strict else torch.inf,
-            target_fidelities=self.problem.target_fidelities,
-        )
-        model = self._model_for(policy)
-        before = policy.effort
-        start = time.perf_counter()
-        try:
-            request = policy(model, state)
-        except CandidateGenerationError:
-            measured_all = self.choices is not None and not bool(
-                state.known_outcomes(self.choices).isnan().any()
-            )
-            too_dear = strict and not measured_all
-            self.stop_reason = "unaffordable" if too_dear else "exhausted"
-            return
-        finally:
-            seconds = time.perf_counter() - start
-            effort = policy.effort - before
-            self._effort += effort
-        self.measure(
-            request,
-            self.decision,
-            strict=strict,
-            policy_seconds=seconds,
-            effort=effort,
-        )
-        self.learn(fit=policy.uses_model)
-
-    def measure(
-        self,
-        request: EvaluationRequest,
-        decision: int,
-        *,
-        strict: bool = False,
-        policy_seconds: float = 0.0,
-        effort: Effort = _NO_EFFORT,
-    ) -> None:
-        """Measure and pay request by request until the budget is spent."""
-        predicted = request.cost
-        if predicted is None:
-            predicted = torch.full((len(request.X),), torch.nan)
-        for k in range(len(request.X)):
-            if strict and self.ledger.spent + float(predicted[k]) > self.budget:
-                self.stop_reason = "unaffordable"
-                return
-            self.ledger.measure(
-                request.X[k : k + 1],
-                request.evaluation_mask[k : k + 1],
-                predicted_cost=float(predicted[k]),
-                seconds=(policy_seconds, self._fit_seconds) if k == 0 else (0.0, 0.0),
-                decision=decision,
-                effort=effort if k == 0 else _NO_EFFORT,
-            )
-            if self.ledger.spent >= self.budget:
-                self.stop_reason = "budget"
-                return
-
-    def learn(self, *, fit: bool) -> None:
-        """Refit the model for the policy and, if due, judge the front.
-
-        A model that only judges is not the policy's: its fit costs it no time.
-        """
-        self._fit_seconds = 0.0
-        if not self._can_fit():
-            return  # the budget ended before every outcome was measured once
-        if fit:
-            start = time.perf_counter()
-            self._fit()
-            self._fit_seconds = time.perf_counter() - start
-        if self.ledger.spent >= self._last_front_at + self.budget / _NUM_FRONTS:
-            self.record_front()
-
-    def _can_fit(self) -> bool:
-        return not bool(self.ledger.Y.isnan().all(dim=0).any())
-
-    def _fit(self) -> ModelList:
-        """The model of all data, as it is if nothing was measured since."""
-        return self._fitter.fit(self.ledger.X, self.ledger.Y)
-
-    def record_front(self) -> None:
-        """Write the true hypervolume of the identified front to the last record."""
-        known = self.problem.knows_truth and self._can_fit()
-        if not known or self._last_front_at == self.ledger.spent:
-            return
-        self._last_front_at = self.ledger.spent
-        X = identified_front(
-            self._fit(),
-            replace(self.space, fixed_features=self.problem.target_fidelities),
-            X=self.ledger.X,
-            Y=self.ledger.Y,
-            seed=self.seed,
-        )
-        truth = self.problem.evaluate_true(X)
-        if self.problem.negate:
-            truth = -truth
-        volume = float(hypervolume(truth, self.problem.ref_point))
-        self.ledger.records[-1] = replace(self.ledger.records[-1], hv_identified=volume)
-
-    def _model_for(self, policy: Policy) -> ModelList:
-        if not self._can_fit():
-            raise InputDataError(
-                "Expected an initial design that measures every outcome at least once,"
-                " but some outcome was never measured. Raise its num_complete."
-            )
-        return self._fit() if policy.uses_model else ModelList()
-
-    def _believed_costs(self) -> Model:
-        if self.cost_model is None:
-            return self.ledger.mean_costs()
-        num_paid = len(self.ledger.records)
-        if (
-            isinstance(self.cost_model, CostModel)
-            and num_paid > self._num_learned_costs
-        ):
-            start = time.perf_counter()
-            self.cost_model = self.cost_model.update(self.ledger.paid_costs())
-            self._fit_seconds += time.perf_counter() - start
-            self._num_learned_costs = num_paid
-        return self.cost_model
-
-    def history(self) -> DecoupledHistory:
-        try:
-            max_hv = self.problem.max_hv
-        except NotImplementedError:
-            max_hv = float("nan")
-        return DecoupledHistory(
-            X=self.ledger.X,
-            Y=self.ledger.Y,
-            records=tuple(self.ledger.records),
-            stop_reason=self.stop_reason,
-            outcome_names=tuple(self.problem.outcome_names),
-            cost_unit=self.problem.cost_unit,
-            budget=self.budget,
-            max_hv=max_hv,
-            effort=self._effort,
-        )
-
-
-def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:
-    """The designs of a problem; integer and categorical columns hold integers."""
-
-    def integers(columns: Sequence[int]) -> dict[int, list[float]]:
-        lower, upper = problem.bounds.tolist()
-        return {
-            j: [float(value) for value in range(int(lower[j]), int(upper[j]) + 1)]
-            for j in columns
-        }
-
-    if choices is not None:
-        return SearchSpace(problem.bounds, choices)
-    return SearchSpace(
-        problem.bounds,
-        discrete_dims=integers(problem.discrete_inds),
-        cat_dims=integers(problem.categorical_inds),
-    )

@@ -101,9 +101,11 @@ def test_the_table_has_one_row_per_request_and_the_documented_columns(
         "measured_error",
         "error",
         "cost_error",
+        "failure_error",
         "measured_energy",
         "energy",
         "cost_energy",
+        "failure_energy",
         "predicted_cost",
         "setup_cost",
         "cost",
@@ -255,3 +257,28 @@ def test_a_history_cannot_be_changed(history: DecoupledHistory) -> None:
         history.budget = 2.0  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(AttributeError, match="cannot assign"):
         history.records[0].design = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --- failures -------------------------------------------------------------------------
+
+
+def test_failed_measurements_are_in_the_table_with_their_reason_and_price() -> None:
+    failed = record(
+        0, (False, True), (NAN, 2.0), (3.0, 1.0), errors=("ValueError: no", "")
+    )
+    fine = record(0, (True, False), (1.0, NAN), (3.0, 0.0))
+    history = replace(
+        empty(),
+        X=torch.zeros(1, 2).double(),
+        Y=torch.tensor([[1.0, 2.0]]).double(),
+        records=(failed, fine),
+    )
+    assert failed.failed == (True, False)
+    assert fine.failed == (False, False)
+    assert history.num_failures == {"error": 1, "energy": 0}
+    assert history.num_measurements == {"error": 1, "energy": 1}
+    assert history.cost_by_outcome == {"error": 6.0, "energy": 1.0}
+    frame = history.to_pandas()
+    assert frame["failure_error"].tolist() == ["ValueError: no", ""]
+    assert frame["failure_energy"].tolist() == ["", ""]
+    assert frame["measured_error"].tolist() == [False, True]

@@ -608,17 +608,6 @@ def test_errors_of_a_policy_reach_the_caller() -> None:
         run(problem, flexibo(), budget=1e3)
 
 
-def test_an_initial_design_that_yields_no_value_of_an_outcome_is_refused() -> None:
-    class Failing(DecoupledBraninCurrin):
-        """The first outcome is paid for, but its measurement fails."""
-
-        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
-            return super()._measure(X, evaluation_mask) * torch.tensor([math.nan, 1.0])
-
-    with pytest.raises(InputDataError, match="initial design that measures every"):
-        run(Failing(), budget=1e3)
-
-
 # --- seeds ----------------------------------------------------------------------------
 
 

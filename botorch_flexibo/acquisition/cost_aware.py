@@ -24,12 +24,30 @@ from botorch_flexibo.utils.posterior import posterior_mean
 
 
 def per_cost(cost: Tensor) -> Tensor:
-    """Divide values by their cost (the paper's cost-aware acquisition)."""
+    r"""Divide values by their cost (the paper's cost-aware acquisition).
+
+    One of the weightings of :class:`DecoupledCostUtility`.
+
+    Args:
+        cost: A tensor of costs, of any shape.
+
+    Returns:
+        What values are divided by.
+    """
     return cost
 
 
 def unweighted(cost: Tensor) -> Tensor:
-    """Ignore costs (the paper's cost-unaware control)."""
+    r"""Ignore costs (the paper's cost-unaware control).
+
+    One of the weightings of :class:`DecoupledCostUtility`.
+
+    Args:
+        cost: A tensor of costs, of any shape.
+
+    Returns:
+        What values are divided by: ones.
+    """
     return torch.ones_like(cost)
 
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from botorch.exceptions.errors import InputDataError
 
-# A value, or a value with its standard error.
-Value = float | tuple[float, float]
+from botorch_flexibo.ax.told import Value
 
 
 class MeasurementResult(NamedTuple):

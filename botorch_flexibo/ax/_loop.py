@@ -14,36 +14,31 @@ from ax.core.base_trial import BaseTrial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import DataRequiredError
 from ax.exceptions.generation_strategy import MaxParallelismReachedException
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from botorch.exceptions.errors import CandidateGenerationError
 
 from botorch_flexibo.ax._execution import (
     ExecutionOptions,
     MeasurementResult,
-    Value,
     as_result,
 )
 from botorch_flexibo.ax._interrupts import DeferredInterrupt
 from botorch_flexibo.ax._tasks import Dispatcher, Job, Task
 from botorch_flexibo.ax.client import (
     Measurement,
-    _check_names,
-    _checked_cost,
-    _checked_value,
-    _payment,
     complete_measurement,
     fail_measurement,
     get_next_measurements,
     measurements,
     spent,
 )
-from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     experiment_of,
     record_payment,
-    strategy_arguments,
     trial_of,
 )
 from botorch_flexibo.ax.orchestration import describe
+from botorch_flexibo.ax.payments import believed_costs, told_payment
+from botorch_flexibo.ax.told import Value, check_names, checked_costs, checked_value
 
 _ERRORS = "flexibo_errors"
 
@@ -304,23 +299,16 @@ def check_result(
 
     Raises:
         InputDataError: If it is not what was asked for.
+        InvalidCostError: If a cost is not positive (0 allowed for a set-up) and finite.
     """
     result = as_result(objectives, returned)
     metrics = experiment_of(client).tracking_metrics
     tracking = {metric.name for metric in metrics}
-    _check_names(set(result.values), set(objectives), tracking)
-    values = {name: _checked_value(name, v) for name, v in result.values.items()}
-    told, setup = dict(result.costs or {}), result.setup_cost
-    if set(told) - set(objectives):
-        raise InputDataError(
-            f"Expected costs of {list(objectives)}, but got costs of {sorted(told)}."
-        )
-    costs = {
-        name: _checked_cost(name, cost, may_be_zero=False)
-        for name, cost in told.items()
-    }
-    if setup is not None:
-        setup = _checked_cost("set-up", setup, may_be_zero=True)
+    check_names(result.values, set(objectives), tracking)
+    values = {name: checked_value(name, v) for name, v in result.values.items()}
+    costs, setup = checked_costs(
+        objectives, result.costs, result.setup_cost, may_be_zero=False
+    )
     return MeasurementResult(values, costs, setup)
 
 
@@ -365,7 +353,8 @@ def tell(
             client, job.index, reason=reason, costs=costs, setup_cost=setup
         )
     else:
-        record_payment(trial, _payment(client, trial, asked, costs, setup))
+        payment = told_payment(client, trial, asked, costs=costs, setup_cost=setup)
+        record_payment(trial, payment)
         trial.update_run_metadata({_ERRORS: reasons})
         client.complete_trial(trial_index=job.index, raw_data=values)
     return MeasurementReport(job.index, job.parameters, asked, values, errors)
@@ -373,7 +362,7 @@ def tell(
 
 def _seconds(client: Client, trial: BaseTrial, task: Task) -> dict[str, float]:
     """The time of a task, divided as the believed costs of its objectives are."""
-    costs = Costs.from_json(strategy_arguments(client)["costs"])
+    costs = believed_costs(client)
     prices = costs.price(task.objectives, trial.arms[0].parameters)
     total = sum(prices.values())
     return {name: task.seconds * price / total for name, price in prices.items()}

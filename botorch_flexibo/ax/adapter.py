@@ -27,23 +27,18 @@ from torch import Tensor
 
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.columns import Columns
-from botorch_flexibo.ax.generator import (
-    DecoupledGenerator,
-    DecoupledInputs,
-    DecoupledOptConfig,
-    PlannedSobolGenerator,
-    Proposals,
-)
+from botorch_flexibo.ax.generator import DecoupledGenerator, PlannedSobolGenerator
+from botorch_flexibo.ax.inputs import DecoupledInputs, DecoupledOptConfig, Proposals
 from botorch_flexibo.ax.metadata import (
     Request,
     experiment_behind,
     last_memory,
     measured_metrics,
-    num_valid_trials,
     objective_names,
     payment_of,
     pending,
 )
+from botorch_flexibo.ax.plan import PlanProgress
 from botorch_flexibo.models import PaidCosts
 
 _CONSTANT = r"Data \(outcome observations\) is not standardized"
@@ -273,9 +268,12 @@ class PlannedAdapter(RandomAdapter):
         generator = cast(PlannedSobolGenerator, self.generator)
         proposals = generator.proposals
         for features in results.observation_features:
-            number = num_valid_trials(experiment) + len(proposals.requests)
+            proposed = [request for _, request in proposals.requests]
+            number = PlanProgress.of(
+                experiment, len(generator.plan.entries), proposed
+            ).next_entry
             names = generator.plan.entry(number, objective_names(experiment))
-            features.metadata = Request(names).to_metadata()
+            features.metadata = Request(names, entry=number).to_metadata()
             proposals.add([features])
         return results
 

@@ -124,7 +124,7 @@ class _DecoupledAnalysis(Analysis):
         Args:
             experiment: The experiment.
             generation_strategy: Its strategy.
-            log: What :func:`measurement_log` returned.
+            log: The measurements so far, a row each in their order.
 
         Returns:
             A data frame and a Plotly figure.
@@ -162,7 +162,7 @@ class HypervolumeOverCost(_DecoupledAnalysis):
         Args:
             experiment: The experiment.
             generation_strategy: Its strategy.
-            log: What :func:`measurement_log` returned.
+            log: The measurements so far, a row each in their order.
 
         Returns:
             ``cumulative_cost``, ``hv_measured`` and ``hv_predicted`` at some moments,
@@ -213,7 +213,7 @@ class MeasurementStrip(_DecoupledAnalysis):
         Args:
             experiment: The experiment.
             generation_strategy: Its strategy.
-            log: What :func:`measurement_log` returned.
+            log: The measurements so far, a row each in their order.
 
         Returns:
             The log and the figure.
@@ -254,7 +254,7 @@ class CostBreakdown(_DecoupledAnalysis):
         Args:
             experiment: The experiment.
             generation_strategy: Its strategy.
-            log: What :func:`measurement_log` returned.
+            log: The measurements so far, a row each in their order.
 
         Returns:
             ``metric_name``, ``cost`` and ``measurements``, and the figure.
@@ -287,7 +287,7 @@ class DecoupledFront(_DecoupledAnalysis):
         Args:
             experiment: The experiment.
             generation_strategy: Its strategy.
-            log: What :func:`measurement_log` returned.
+            log: The measurements so far, a row each in their order.
 
         Returns:
             A row per design with its values, ``is_measured`` and ``is_optimal``, and

@@ -6,14 +6,11 @@ the client's own methods, and a reloaded experiment goes on where it was.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
-import numpy as np
-import torch
 from ax.api.client import Client
 from ax.core.arm import Arm
 from ax.core.base_trial import BaseTrial
@@ -23,7 +20,6 @@ from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
-    Payment,
     experiment_of,
     pending,
     record_payment,
@@ -32,11 +28,13 @@ from botorch_flexibo.ax.metadata import (
     targets,
     trial_of,
 )
-from botorch_flexibo.ax.payments import believed_payment, payment_for
-from botorch_flexibo.exceptions import InvalidCostError
-
-# A value, or a value with its standard error.
-Value = float | tuple[float, float]
+from botorch_flexibo.ax.payments import (
+    believed_costs,
+    believed_payment,
+    payment_for,
+    told_payment,
+)
+from botorch_flexibo.ax.told import Value, check_names, checked_value
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,30 @@ def get_next_measurements(
             may be.
         CandidateGenerationError: If there is none because everything is measured or
             running.
+
+    Example:
+        >>> from ax.api.client import Client
+        >>> from ax.api.configs import RangeParameterConfig
+        >>> import botorch_flexibo.ax as fxa
+        >>> client = Client()
+        >>> width = RangeParameterConfig(
+        ...     name="width", bounds=(0.0, 1.0), parameter_type="float"
+        ... )
+        >>> client.configure_experiment([width])
+        >>> client.configure_optimization("-error, -energy")
+        >>> strategy = fxa.flexibo_generation_strategy({"error": 20.0, "energy": 1.0})
+        >>> client.set_generation_strategy(strategy)
+        >>> first, second = fxa.get_next_measurements(client, n=2)
+        >>> first.objectives  # an initial design
+        ('error', 'energy')
+        >>> fxa.objectives_for(client, second.trial_index)
+        ('error', 'energy')
+        >>> fxa.complete_measurement(client, first, {"error": 0.3, "energy": 2.0})
+        >>> fxa.measurements(client) == [second]
+        True
+        >>> fxa.fail_measurement(client, second, reason="lost", costs={"error": 3.0})
+        >>> fxa.spent(client)
+        25.0
     """
     if n < 1:
         raise InputDataError(f"Expected n >= 1, but got {n}.")
@@ -116,6 +138,8 @@ def complete_measurement(
 ) -> None:
     r"""Tell what was measured, and what it cost.
 
+    The example of :func:`get_next_measurements` shows its use.
+
     Args:
         client: The client.
         measurement: The measurement, or the index of its trial.
@@ -134,9 +158,9 @@ def complete_measurement(
     trial = _running_trial(client, measurement)
     asked = targets(experiment, trial, trial.arms[0])
     tracking = {metric.name for metric in experiment.tracking_metrics}
-    _check_names(set(values), set(asked), tracking)
-    data = {name: _checked_value(name, value) for name, value in values.items()}
-    payment = _payment(client, trial, asked, costs, setup_cost)
+    check_names(values, set(asked), tracking)
+    data = {name: checked_value(name, value) for name, value in values.items()}
+    payment = told_payment(client, trial, asked, costs=costs, setup_cost=setup_cost)
     record_payment(trial, payment)
     client.complete_trial(trial_index=trial.index, raw_data=data)
 
@@ -151,6 +175,8 @@ def fail_measurement(
 ) -> None:
     r"""Tell that a measurement failed. What it cost still counts.
 
+    The example of :func:`get_next_measurements` shows its use.
+
     Args:
         client: The client.
         measurement: The measurement, or the index of its trial.
@@ -164,13 +190,17 @@ def fail_measurement(
     """
     trial = _running_trial(client, measurement)
     asked = targets(experiment_of(client), trial, trial.arms[0])
-    payment = _payment(client, trial, asked, costs, setup_cost, failed=True)
+    payment = told_payment(
+        client, trial, asked, costs=costs, setup_cost=setup_cost, failed=True
+    )
     record_payment(trial, payment)
     client.mark_trial_failed(trial_index=trial.index, failed_reason=reason)
 
 
 def measurements(client: Client) -> list[Measurement]:
     r"""What is running, and for which objectives; also after a reload.
+
+    The example of :func:`get_next_measurements` shows its use.
 
     Args:
         client: The client.
@@ -186,6 +216,8 @@ def measurements(client: Client) -> list[Measurement]:
 
 def objectives_for(client: Client, trial_index: int) -> tuple[str, ...]:
     r"""The metrics to measure in a trial, for users of ``client.get_next_trials``.
+
+    The example of :func:`get_next_measurements` shows its use.
 
     Args:
         client: The client.
@@ -205,6 +237,8 @@ def objectives_for(client: Client, trial_index: int) -> tuple[str, ...]:
 def spent(client: Client) -> float:
     r"""All that was paid so far, in the unit of the costs.
 
+    The example of :func:`get_next_measurements` shows its use.
+
     Args:
         client: The client.
 
@@ -212,7 +246,7 @@ def spent(client: Client) -> float:
         Costs told, and those believed where none were told, of all trials that ended,
         failed ones and those of earlier strategies included.
     """
-    experiment, costs = experiment_of(client), _costs(client)
+    experiment, costs = experiment_of(client), believed_costs(client)
     return sum(
         payment_for(experiment, costs, trial).total
         for trial in experiment.trials.values()
@@ -227,7 +261,7 @@ def _measurement(client: Client, trial: BaseTrial, arm: Arm) -> Measurement:
     cost = None if request is None else request.cost
     arguments = strategy_arguments(client)
     if cost is None:
-        believed = believed_payment(experiment, _costs(client), trial, names)
+        believed = believed_payment(experiment, believed_costs(client), trial, names)
         cost = believed.total
     return Measurement(
         trial_index=trial.index,
@@ -270,92 +304,3 @@ def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
             f" {trial.status.name.lower()}. Each is completed or failed once."
         )
     return trial
-
-
-def _check_names(told: set[str], asked: set[str], tracking: set[str]) -> None:
-    unknown = sorted(told - asked - tracking)
-    missing = sorted(asked - told)
-    if unknown or missing:
-        raise InputDataError(
-            f"Expected values for {sorted(asked)}, but"
-            + (f" got some for {unknown}, not asked for" if unknown else "")
-            + (" and" if unknown and missing else "")
-            + (f" got none for {missing}" if missing else "")
-            + ". Tell exactly what the measurement asks for, and tracking metrics."
-        )
-
-
-def _checked_value(name: str, value: Value) -> Value:
-    if not isinstance(value, tuple):
-        number = _finite_number(value)
-        if number is not None:
-            return number
-    elif len(value) == 2:
-        mean, error = (_finite_number(part) for part in value)
-        if mean is not None and error is not None and error >= 0:
-            return mean, error
-    raise InputDataError(
-        f"Expected a finite number for {name!r}, or a pair of it and its standard error"
-        f" (>= 0), but got {value!r}. Use fail_measurement if it could not be measured."
-    )
-
-
-def _finite_number(value: object) -> float | None:
-    """The number, also in a NumPy or PyTorch scalar; None for all else, and bools."""
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    elif isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
-        value = value.item()
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _checked_cost(name: str, cost: object, *, may_be_zero: bool) -> float:
-    number = _finite_number(cost)
-    if number is None or number < 0 or (number == 0 and not may_be_zero):
-        kind = "non-negative" if may_be_zero else "positive"
-        raise InvalidCostError(
-            f"Expected a {kind}, finite cost of {name!r}, but got {cost!r}."
-        )
-    return number
-
-
-def _payment(
-    client: Client,
-    trial: BaseTrial,
-    objectives: tuple[str, ...],
-    costs: Mapping[str, float] | None,
-    setup_cost: float | None,
-    *,
-    failed: bool = False,
-) -> Payment:
-    """What was told, and what is believed of the rest."""
-    told = {} if costs is None else dict(costs)
-    if set(told) - set(objectives):
-        raise InputDataError(
-            f"Expected costs of {list(objectives)}, but got costs of {sorted(told)}."
-        )
-    paid = {
-        name: _checked_cost(name, cost, may_be_zero=failed)
-        for name, cost in told.items()
-    }
-    if setup_cost is not None:
-        setup_cost = _checked_cost("set-up", setup_cost, may_be_zero=True)
-    believed = believed_payment(
-        experiment_of(client), _costs(client), trial, objectives
-    )
-    return Payment(
-        costs={**believed.costs, **paid},
-        setup=believed.setup if setup_cost is None else setup_cost,
-        told=tuple(told),
-    )
-
-
-def _costs(client: Client) -> Costs:
-    """The believed costs; refuses other strategies."""
-    return Costs.from_json(strategy_arguments(client)["costs"])

@@ -2,7 +2,6 @@ r"""When a strategy leaves its initial designs, and when it waits for their data
 
 from __future__ import annotations
 
-import math
 import sys
 
 from ax.core.experiment import Experiment
@@ -15,14 +14,14 @@ from ax.generation_strategy.transition_criterion import (
 
 from botorch_flexibo.ax.metadata import (
     measured_metrics,
-    num_valid_trials,
     objective_names,
     pending,
 )
+from botorch_flexibo.ax.plan import PlanProgress
 
 
 class ObjectivesObserved(TransitionCriterion):
-    r"""Met once every objective has data and the initial designs exist.
+    r"""Met once every objective has data and the initial designs were asked for.
 
     Ax's own criterion counts trials that have all metrics, of which there may be none.
     """
@@ -33,7 +32,7 @@ class ObjectivesObserved(TransitionCriterion):
         Args:
             transition_to: The name of the next node.
             num_designs: The number of initial designs, whatever proposed them. Failed
-                ones do not count.
+                ones are replaced once, see :class:`PlanProgress`.
         """
         super().__init__(transition_to=transition_to)
         self.num_designs = num_designs
@@ -48,15 +47,17 @@ class ObjectivesObserved(TransitionCriterion):
         Returns:
             Whether there are enough trials and data.
         """
-        enough = num_missing_designs(experiment, self.num_designs) <= 0
-        return enough and not unobserved(experiment)
+        open_entries = PlanProgress.of(experiment, self.num_designs).open
+        return not open_entries and not unobserved(experiment)
 
 
 class InitialDataAwaited(TrialCountPausingCriterion):
-    r"""Met while all initial designs exist and their data are still to come.
+    r"""Met while all initial designs were asked for and data are still to come.
 
     An objective that no running trial measures is never waited for: then one more
-    design is proposed.
+    design is proposed, measured on all objectives. There are no more of these than
+    initial designs, so an objective that cannot be measured ends the suggestions after
+    three times ``threshold`` designs, with an error that names it.
     """
 
     def num_till_threshold(
@@ -72,12 +73,13 @@ class InitialDataAwaited(TrialCountPausingCriterion):
             The number of designs. It has no limit once nothing is awaited: Ax asks the
             node that it is about to leave.
         """
-        missing = num_missing_designs(experiment, self.threshold)
+        progress = PlanProgress.of(experiment, self.threshold)
         lacking = unobserved(experiment)
-        if missing <= 0 and not lacking:
+        if not progress.open and not lacking:
             return sys.maxsize
-        awaited = {name for item in pending(experiment) for name in item.objectives}
-        return max(missing, 0 if lacking <= awaited else 1)
+        if progress.open or lacking <= _awaited(experiment):
+            return len(progress.open)
+        return 1 if progress.num_further < self.threshold else 0
 
     def is_met(self, experiment: Experiment, curr_node: GenerationNode) -> bool:
         """Whether to wait.
@@ -104,26 +106,24 @@ class InitialDataAwaited(TrialCountPausingCriterion):
         Raises:
             DataRequiredError: Always.
         """
+        lacking = unobserved(experiment)
+        if lacking <= _awaited(experiment):
+            raise DataRequiredError(
+                f"Expected data for {sorted(lacking)} before the next suggestion: all"
+                " initial designs are proposed. Complete or fail a running measurement"
+                " first."
+            )
         raise DataRequiredError(
-            f"Expected data for {sorted(unobserved(experiment))} before the next"
-            " suggestion: all initial designs are proposed. Complete or fail a running"
-            " measurement first."
+            f"Expected data for {sorted(lacking)}, but none of"
+            f" {len(experiment.trials)} trials gave any, replacements of failed ones"
+            " included. See how it is measured; to go on, attach a trial that has a"
+            " value (client.attach_trial, then complete_measurement)."
         )
 
 
-def num_missing_designs(experiment: Experiment, num_designs: int) -> int:
-    """How many initial designs are still to be proposed.
-
-    Args:
-        experiment: The experiment.
-        num_designs: The number of initial designs; a small finite space may have fewer.
-
-    Returns:
-        The number of designs, not positive if there are enough.
-    """
-    parameters = experiment.search_space.tunable_parameters.values()
-    size = math.prod(parameter.cardinality() for parameter in parameters)
-    return int(min(num_designs, size)) - num_valid_trials(experiment)
+def _awaited(experiment: Experiment) -> set[str]:
+    """The objectives that running trials measure."""
+    return {name for item in pending(experiment) for name in item.objectives}
 
 
 def unobserved(experiment: Experiment) -> set[str]:

@@ -205,6 +205,10 @@ def configure_executor(
 
     Raises:
         InputDataError: If an executor is missing.
+
+    Example:
+        >>> with configure_executor(client, evaluate):  # doctest: +SKIP
+        ...     client.run_trials(max_trials=20, parallelism=2)
     """
     if executors is not None:
         _check_executors(client, executors)

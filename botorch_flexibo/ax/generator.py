@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from ax.core.observation import ObservationFeatures
 from ax.core.search_space import SearchSpaceDigest
 from ax.generators.random.sobol import SobolGenerator
 from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
@@ -23,12 +22,16 @@ from linear_operator.utils.warnings import NumericalWarning
 from scipy.optimize import OptimizeWarning
 from torch import Tensor
 
-from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.costs import Costs, build_cost_model
+from botorch_flexibo.ax.inputs import (
+    DecoupledInputs,
+    DecoupledOptConfig,
+    Proposals,
+)
 from botorch_flexibo.ax.metadata import Request
 from botorch_flexibo.ax.plan import MeasurementPlan
 from botorch_flexibo.ax.policies import build_policy, recall, remembered
-from botorch_flexibo.models import CostModel, PaidCosts
+from botorch_flexibo.models import CostModel
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.utils.fronts import front_mask
@@ -38,67 +41,6 @@ _SEED_STRIDE = 1_000_003
 _FOREIGN_OPTION = "Unknown solver options: (tol|maxiter_continuous)$"
 _ROUNDED = "Negative variance values detected"
 _SEARCH_STOPPED = "Optimization failed (in `gen_candidates_scipy`|on the second try)"
-
-
-@dataclass(frozen=True)
-class DecoupledInputs:
-    r"""What a decoupled generator has to know beyond Ax's own options.
-
-    Attributes:
-        objectives: The ``m`` objectives, in order.
-        X_pending: A ``n' x d``-dim tensor of designs being measured.
-        pending_mask: A ``n' x m``-dim boolean tensor of the objectives being measured.
-        paid: What was paid so far.
-        columns: How columns of designs read as parameters.
-        num_proposed: How many trials exist or were proposed in this call.
-        memory: What the policy remembered at its last decision, None if nothing.
-    """
-
-    objectives: tuple[str, ...]
-    X_pending: Tensor
-    pending_mask: Tensor
-    paid: PaidCosts
-    columns: Columns
-    num_proposed: int
-    memory: Mapping[str, Any] | None = None
-
-
-@dataclass(kw_only=True)
-class DecoupledOptConfig(TorchOptConfig):
-    """Ax's options, with what a decoupled generator has to know beyond them.
-
-    Attributes:
-        inputs: Pending measurements, payments and parameters.
-    """
-
-    inputs: DecoupledInputs
-
-
-class Proposals:
-    """What was proposed since the last fit.
-
-    Ax fits once, asks for several trials in a row, and adds them to the experiment
-    together; or, if one of them cannot be had, not at all.
-
-    Attributes:
-        requests: Designs in the space of the model, with what is asked for.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is proposed yet."""
-        self.requests: list[tuple[ObservationFeatures, Request]] = []
-
-    def add(self, features: Sequence[ObservationFeatures]) -> None:
-        """Remember proposals.
-
-        Args:
-            features: The proposals with their metadata, in the space of the model.
-        """
-        for feature in features:
-            request = Request.from_metadata(feature.metadata)
-            if request is not None:
-                # Ax transforms its features in place.
-                self.requests.append((feature.clone(), request))
 
 
 class PlannedSobolGenerator(SobolGenerator):

@@ -22,6 +22,7 @@ from botorch.exceptions.errors import InputDataError, UnsupportedError
 
 KEY = "flexibo"
 _PENDING = (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING)
+_INVALID = (TrialStatus.FAILED, TrialStatus.ABANDONED, TrialStatus.STALE)
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Request:
         cost: What the optimiser expects to pay, None if it had no opinion.
         acq_value: The acquisition value, None if there was none.
         memory: What the policy remembers for its next decision, None if nothing.
+        entry: The number of the initial design in its plan, None for later ones.
     """
 
     objectives: tuple[str, ...]
     cost: float | None = None
     acq_value: float | None = None
     memory: Mapping[str, Any] | None = None
+    entry: int | None = None
 
     def to_metadata(self) -> dict[str, Any]:
         """The candidate metadata of the arm."""
@@ -49,6 +52,8 @@ class Request:
         }
         if self.memory is not None:
             payload["memory"] = dict(self.memory)
+        if self.entry is not None:
+            payload["entry"] = self.entry
         return {KEY: payload}
 
     @classmethod
@@ -237,17 +242,16 @@ def last_memory(experiment: Experiment) -> Mapping[str, Any] | None:
     return None
 
 
-def num_valid_trials(experiment: Experiment) -> int:
-    """How many trials did not fail.
+def is_valid(trial: BaseTrial) -> bool:
+    """Whether a trial did not fail.
 
     Args:
-        experiment: The experiment.
+        trial: The trial.
 
     Returns:
-        The number of trials that are neither failed nor abandoned nor stale.
+        Whether it is neither failed nor abandoned nor stale.
     """
-    invalid = (TrialStatus.FAILED, TrialStatus.ABANDONED, TrialStatus.STALE)
-    return sum(trial.status not in invalid for trial in experiment.trials.values())
+    return trial.status not in _INVALID
 
 
 def request_of(trial: BaseTrial, arm: Arm) -> Request | None:

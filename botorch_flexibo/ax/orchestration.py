@@ -29,8 +29,8 @@ from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_R
 from ax.utils.common.result import Err, Ok
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
-from botorch_flexibo.ax.client import _checked_cost, _checked_value
 from botorch_flexibo.ax.metadata import Payment, record_payment, targets
+from botorch_flexibo.ax.told import checked_costs, checked_value
 
 OBJECTIVES = "objectives"
 _STATE = "flexibo_run"
@@ -247,12 +247,12 @@ class DecoupledRunner(IRunner):
                     f"Expected the cost of each of {list(asked)}, but got"
                     f" {dict(payment.costs)}."
                 )
-            may_be_zero = status == TrialStatus.FAILED
-            costs = {
-                name: _checked_cost(name, cost, may_be_zero=may_be_zero)
-                for name, cost in payment.costs.items()
-            }
-            setup = _checked_cost("set-up", payment.setup, may_be_zero=True)
+            costs, setup = checked_costs(
+                asked,
+                payment.costs,
+                payment.setup,
+                may_be_zero=status == TrialStatus.FAILED,
+            )
         except Exception as error:
             _logger.warning(
                 "The cost of trial %d is unknown; the believed one counts: %s",
@@ -260,7 +260,7 @@ class DecoupledRunner(IRunner):
                 describe(error),
             )
             return
-        record_payment(trial, Payment(costs, setup, told=tuple(costs)))
+        record_payment(trial, Payment(costs, setup or 0.0, told=tuple(costs)))
 
 
 class DecoupledMetric(IMetric):
@@ -330,7 +330,7 @@ class DecoupledMetric(IMetric):
             return Ok(Data())
         try:
             progression, value = self.fetch(trial.index, trial.run_metadata)
-            checked = _checked_value(self.name, value)
+            checked = checked_value(self.name, value)
         except Exception as error:
             if self.name in asked:
                 _lose(trial, asked, self.name, error)

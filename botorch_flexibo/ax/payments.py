@@ -2,17 +2,77 @@ r"""What trials cost: told, or believed where nothing was told."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ax.api.client import Client
 from ax.core.base_trial import BaseTrial
 from ax.core.experiment import Experiment
 
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     Payment,
+    experiment_of,
     measured_metrics,
     payment_of,
     request_of,
+    strategy_arguments,
     targets,
 )
+from botorch_flexibo.ax.told import checked_costs
+
+
+def believed_costs(client: Client) -> Costs:
+    r"""The costs that a client's strategy believes in.
+
+    Args:
+        client: The client.
+
+    Returns:
+        The costs.
+
+    Raises:
+        UnsupportedError: If the strategy is not one of this package.
+    """
+    return Costs.from_json(strategy_arguments(client)["costs"])
+
+
+def told_payment(
+    client: Client,
+    trial: BaseTrial,
+    objectives: tuple[str, ...],
+    *,
+    costs: Mapping[str, float] | None,
+    setup_cost: float | None,
+    failed: bool = False,
+) -> Payment:
+    r"""What was told of the costs of a trial, and what is believed of the rest.
+
+    Args:
+        client: The client.
+        trial: The trial.
+        objectives: The metrics that were measured.
+        costs: What each of them, or some, really cost. None means what is believed.
+        setup_cost: What setting the design up really cost. None means what is believed.
+        failed: Whether the trial failed: then measuring may have cost nothing.
+
+    Returns:
+        The payment.
+
+    Raises:
+        InputDataError: If there are costs of something else.
+        InvalidCostError: If a cost is not positive (0 allowed for a set-up and where
+            the trial failed) and finite.
+        UnsupportedError: If the strategy is not one of this package.
+    """
+    paid, setup = checked_costs(objectives, costs, setup_cost, may_be_zero=failed)
+    believed = believed_payment(
+        experiment_of(client), believed_costs(client), trial, objectives
+    )
+    return Payment(
+        costs={**believed.costs, **paid},
+        setup=believed.setup if setup is None else setup,
+        told=tuple(paid),
+    )
 
 
 def payment_for(experiment: Experiment, costs: Costs, trial: BaseTrial) -> Payment:

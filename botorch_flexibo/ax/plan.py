@@ -2,10 +2,15 @@ r"""Which metrics the first designs are measured on."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ax.core.experiment import Experiment
 from botorch.exceptions.errors import InputDataError
+
+from botorch_flexibo.ax.metadata import Request, is_valid, request_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,69 @@ class MeasurementPlan:
                 f" {number} names {sorted(unknown)}."
             )
         return self.entries[number]
+
+
+@dataclass(frozen=True)
+class PlanProgress:
+    r"""Which initial designs are still to be asked for.
+
+    A design that fails is replaced once, by another one with the same metrics, after
+    all others were asked for: a metric that cannot be measured is not asked for for
+    ever.
+
+    Attributes:
+        open: The numbers of the entries of the plan to ask for, the next one first.
+        num_further: How many designs beyond the plan were asked for.
+        next_further: The number of the next one.
+    """
+
+    open: tuple[int, ...]
+    num_further: int
+    next_further: int
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        num_designs: int,
+        proposed: Sequence[Request] = (),
+    ) -> PlanProgress:
+        """The progress of an experiment.
+
+        Args:
+            experiment: The experiment. Its valid trials of other origin take the place
+                of as many designs, those next in turn.
+            num_designs: The number of entries; a small finite space may have fewer
+                designs.
+            proposed: Requests that are not in the experiment yet.
+
+        Returns:
+            The progress.
+        """
+        parameters = experiment.search_space.tunable_parameters.values()
+        size = math.prod(parameter.cardinality() for parameter in parameters)
+        num_entries = int(min(num_designs, size))
+        asked = Counter(request.entry for request in proposed)
+        lost: Counter[int | None] = Counter()
+        for trial in experiment.trials.values():
+            for arm in trial.arms[:1]:  # those with an entry have one arm
+                request = request_of(trial, arm)
+                entry = None if request is None else request.entry
+                (asked if is_valid(trial) else lost)[entry] += 1
+        entries = range(num_entries)
+        first = [k for k in entries if asked[k] == lost[k] == 0]
+        again = [k for k in entries if asked[k] == 0 and lost[k] == 1]
+        numbers = [k for k in (asked + lost).elements() if k is not None]
+        return cls(
+            open=(*first, *again)[asked[None] :],
+            num_further=sum(k >= num_entries for k in numbers),
+            next_further=max([num_entries - 1, *numbers]) + 1,
+        )
+
+    @property
+    def next_entry(self) -> int:
+        """The number of the design to ask for now."""
+        return self.open[0] if self.open else self.next_further
 
 
 def cheap_first(

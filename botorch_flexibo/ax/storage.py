@@ -15,18 +15,22 @@ everything saved before. Here a file is replaced only by a complete one. Beside
 
 From the first save on, ``experiment.json`` is at every instant one complete version.
 The files are those of Ax, in JSON: ``Client.load_from_json_file`` reads them too, but
-with measured values rounded to ten decimals, which is what Ax's JSON keeps; here they
-come back to the last bit.
+with measured values rounded to ten decimals, which is what Ax keeps in JSON and in
+databases; here they come back to the last bit.
+
+A process that loads by Ax's own methods, from JSON or from a database, has to ``import
+botorch_flexibo.ax`` before, which is enough: Ax 1.3.1 has no entry points by which it
+could find the classes itself. Without the import it stops with ``KeyError:
+'SnapToArms'`` or, for an experiment without trials, with a ``JSONDecodeError`` that
+names ``FlexiboGenerators``. :func:`load_experiment` needs no further import, except of
+the modules with your own runners, metrics and cost functions.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
@@ -35,7 +39,6 @@ from weakref import WeakKeyDictionary
 
 from ax.api.client import Client
 
-from botorch_flexibo.ax import _locks
 from botorch_flexibo.ax._exact import keep_exact_data, restore_exact_data
 from botorch_flexibo.ax.metadata import experiment_of
 from botorch_flexibo.exceptions import (
@@ -44,9 +47,8 @@ from botorch_flexibo.exceptions import (
     ExperimentNotFoundError,
     ExperimentStorageError,
 )
-
-# What directories answer that cannot be synchronised, or not by this user.
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
+from botorch_flexibo.utils import locks
+from botorch_flexibo.utils.files import beside, create_like, resolve, sync_directory
 
 # The versions of each file that a client may replace: the digest of what it loaded or
 # saved last, and while it saves also of what comes next.
@@ -99,8 +101,8 @@ def save_experiment(client: Client, path: str | os.PathLike[str]) -> Path:
         ...     loaded = load_experiment(path)
         tuning.json
     """
-    target = _resolve(path)
-    with _locks.guard:
+    target = resolve(path)
+    with locks.guard:
         _lock(target)
         try:
             keep_exact_data(experiment_of(client))
@@ -119,7 +121,8 @@ def load_experiment(path: str | os.PathLike[str], *, exclusive: bool = False) ->
     r"""Load an experiment, or say what is wrong with the file.
 
     Nothing but the file itself is ever loaded: if it is damaged, the message names the
-    version before it, and the choice is yours.
+    version before it, and the choice is yours. It goes together with
+    :func:`save_experiment`.
 
     Args:
         path: The file. A symbolic link is followed, ``~`` is expanded.
@@ -135,7 +138,7 @@ def load_experiment(path: str | os.PathLike[str], *, exclusive: bool = False) ->
         ExperimentStorageError: If there is no such file, or it is empty, truncated, no
             experiment, or not one that this version of Ax reads.
     """
-    target = _resolve(path)
+    target = resolve(path)
     _read_saved(target)
     with ExitStack() as undo:
         if exclusive and _lock(target):
@@ -170,15 +173,19 @@ def release_experiment(path: str | os.PathLike[str]) -> None:
 
     Args:
         path: The file.
+
+    Example:
+        >>> release_experiment("tuning.json")  # nothing happens without a lock
     """
-    _locks.release(_beside(_resolve(path), ".lock"))
+    locks.release(beside(resolve(path), ".lock"))
 
 
 @contextmanager
 def experiment_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""Be the only writer of an experiment within a ``with`` block.
 
-    Within a block or process that is the writer already, it changes nothing.
+    The example of :func:`save_experiment` shows its use. Within a block or process that
+    is the writer already, it changes nothing.
 
     Args:
         path: The file, which need not exist.
@@ -190,7 +197,7 @@ def experiment_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
         ExperimentLockedError: If another process is its writer.
         ExperimentStorageError: If the lock cannot be written.
     """
-    target = _resolve(path)
+    target = resolve(path)
     taken = _lock(target)
     try:
         yield target
@@ -199,20 +206,10 @@ def experiment_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
             release_experiment(target)
 
 
-def _resolve(path: str | os.PathLike[str]) -> Path:
-    """The absolute path of the file itself, behind links."""
-    return Path(os.path.realpath(os.path.expanduser(path)))
-
-
-def _beside(target: Path, suffix: str) -> Path:
-    """A file that belongs to the target."""
-    return target.with_name(target.name + suffix)
-
-
 def _lock(target: Path) -> bool:
     """Become the writer of a file; False if this process was it already."""
     try:
-        return _locks.acquire(_beside(target, ".lock"))
+        return locks.acquire(beside(target, ".lock"))
     except ExperimentLockedError:
         raise
     except OSError as error:
@@ -232,7 +229,7 @@ def _replace(client: Client, target: Path) -> None:
             " that something else has changed since. Save under another name, or load"
             " the file and go on from there."
         )
-    new = _beside(target, ".new")
+    new = beside(target, ".new")
     try:
         content = _write_snapshot(client, new, like=None if old is None else target)
         if old and old != content:
@@ -243,7 +240,7 @@ def _replace(client: Client, target: Path) -> None:
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     _versions[client][target] = {_digest(content)}
 
 
@@ -263,7 +260,7 @@ def _read_old(target: Path) -> bytes | None:
 
 def _write_snapshot(client: Client, new: Path, *, like: Path | None) -> bytes:
     """Write an experiment to a new file, down to the disk, and return what it holds."""
-    with _create(new, like=like) as descriptor:
+    with create_like(new, like) as descriptor:
         try:
             client.save_to_json_file(str(new))
         except OSError:
@@ -281,48 +278,16 @@ def _write_snapshot(client: Client, new: Path, *, like: Path | None) -> bytes:
 def _keep(old: bytes, target: Path) -> None:
     """Keep the content that is to be replaced, with the permissions of its file."""
     suffix = ".previous" if _find_fault(old) is None else ".damaged"
-    kept = _beside(target, suffix)
-    new = _beside(kept, ".new")
+    kept = beside(target, suffix)
+    new = beside(kept, ".new")
     try:
-        with _create(new, like=target) as descriptor:
+        with create_like(new, target) as descriptor:
             new.write_bytes(old)
             os.fsync(descriptor)
         os.replace(new, kept)
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
-
-
-@contextmanager
-def _create(path: Path, *, like: Path | None) -> Iterator[int]:
-    """Create an empty file with the owner and permissions of another, and open it."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        if like is not None:
-            if sys.platform != "win32":
-                status = like.stat()
-                with suppress(OSError):
-                    os.chown(path, status.st_uid, status.st_gid)
-            shutil.copymode(like, path)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Write the names in a directory down to the disk."""
-    if sys.platform == "win32":
-        return  # no such call
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
 
 
 def _read_saved(target: Path) -> bytes:
@@ -363,7 +328,7 @@ def _find_fault(content: bytes) -> str | None:
 
 def _advice(target: Path) -> str:
     """Where to find the version before a file, with a leading space; or nothing."""
-    previous = _beside(target, ".previous")
+    previous = beside(target, ".previous")
     if not previous.exists():
         return ""
     return (

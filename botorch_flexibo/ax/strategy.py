@@ -9,7 +9,10 @@ from ax.core.trial_status import TrialStatus
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.generator_spec import GeneratorSpec
-from ax.generation_strategy.transition_criterion import MaxGenerationParallelism
+from ax.generation_strategy.transition_criterion import (
+    MaxGenerationParallelism,
+    PausingCriterion,
+)
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.ax.costs import Costs, NamedCost, check_storable
@@ -45,7 +48,9 @@ def flexibo_generation_strategy(
         costs: What measuring each objective costs, all in one unit: numbers, or
             :class:`Costs` for costs that depend on the design, are learned, or share
             a set-up. Only their ratios matter for a choice.
-        n_init: The number of initial designs, scrambled Sobol points.
+        n_init: The number of initial designs, scrambled Sobol points. One that fails is
+            replaced once; if an objective has no data then, up to ``n_init`` further
+            ones are measured on everything.
         init_plan: What to measure there: ``"coupled"`` (everything), ``"cheap_first"``
             (everything at up to three, then only the cheapest objective), or for each
             design the names of its metrics.
@@ -86,16 +91,34 @@ def flexibo_generation_strategy(
             f" {acquisition!r}, which would take cheap runs for the target."
         )
     check_storable(options, what="acquisition_options")
-    parallelism = []
-    if max_parallelism is not None:
-        parallelism = [
-            MaxGenerationParallelism(
-                threshold=max_parallelism,
-                only_in_statuses=[TrialStatus.RUNNING],
-                use_all_trials_in_exp=True,
-            )
-        ]
-    initial = GenerationNode(
+    generator_kwargs = {
+        "acquisition": acquisition,
+        "acquisition_options": options,
+        "costs": costs.to_json(),
+        "fidelity": dict(fidelity or {}),
+        "seed": seed,
+    }
+    nodes = [
+        _initial_node(plan, n_init, seed, max_parallelism),
+        GenerationNode(
+            name=_DECOUPLED,
+            generator_specs=[
+                GeneratorSpec(
+                    FlexiboGenerators.DECOUPLED, generator_kwargs=generator_kwargs
+                )
+            ],
+            pausing_criteria=_parallelism(max_parallelism),
+            # A design may be measured again for another objective.
+            should_deduplicate=False,
+        ),
+    ]
+    return GenerationStrategy(nodes=nodes, name="FlexiBO")
+
+
+def _initial_node(
+    plan: list[list[str]], n_init: int, seed: int, max_parallelism: int | None
+) -> GenerationNode:
+    return GenerationNode(
         name=_INITIAL,
         generator_specs=[
             GeneratorSpec(
@@ -104,30 +127,23 @@ def flexibo_generation_strategy(
             )
         ],
         transition_criteria=[ObjectivesObserved(_DECOUPLED, n_init)],
-        pausing_criteria=[InitialDataAwaited(n_init), *parallelism],
+        pausing_criteria=[InitialDataAwaited(n_init), *_parallelism(max_parallelism)],
         # The generator does so itself; a design drawn again here would take an entry
         # of the plan, or be drawn in the end by a generator without a plan.
         should_deduplicate=False,
     )
-    decoupled = GenerationNode(
-        name=_DECOUPLED,
-        generator_specs=[
-            GeneratorSpec(
-                FlexiboGenerators.DECOUPLED,
-                generator_kwargs={
-                    "acquisition": acquisition,
-                    "acquisition_options": options,
-                    "costs": costs.to_json(),
-                    "fidelity": dict(fidelity or {}),
-                    "seed": seed,
-                },
-            )
-        ],
-        pausing_criteria=parallelism,
-        # A design may be measured again for another objective.
-        should_deduplicate=False,
-    )
-    return GenerationStrategy(nodes=[initial, decoupled], name="FlexiBO")
+
+
+def _parallelism(max_parallelism: int | None) -> list[PausingCriterion]:
+    if max_parallelism is None:
+        return []
+    return [
+        MaxGenerationParallelism(
+            threshold=max_parallelism,
+            only_in_statuses=[TrialStatus.RUNNING],
+            use_all_trials_in_exp=True,
+        )
+    ]
 
 
 def _plan(

@@ -5,6 +5,7 @@ from botorch_flexibo.models.cost import (
     LogNormalCostModel,
     PaidCosts,
     SetupCostModel,
+    UnreliableCostModel,
 )
 from botorch_flexibo.models.decoupled import DecoupledModelFitter, fit_decoupled_model
 
@@ -14,5 +15,6 @@ __all__ = [
     "LogNormalCostModel",
     "PaidCosts",
     "SetupCostModel",
+    "UnreliableCostModel",
     "fit_decoupled_model",
 ]

@@ -26,12 +26,14 @@ from botorch_flexibo.models._cost_base import (
 )
 from botorch_flexibo.models._log_cost import LogCost, fit_log_cost
 from botorch_flexibo.models._setup_cost import SetupCostModel
+from botorch_flexibo.models._unreliable_cost import UnreliableCostModel
 
 __all__ = [
     "CostModel",
     "LogNormalCostModel",
     "PaidCosts",
     "SetupCostModel",
+    "UnreliableCostModel",
     "masked_sum",
     "predicted_costs",
 ]

@@ -3,8 +3,9 @@ r"""Models of half-filled tables: one GP per outcome, each on its own rows."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -27,6 +28,18 @@ class _FittedOutcome:
     y: Tensor
     model: SingleTaskGP
     num_at_last_fit: int
+
+
+class FittedParameters(NamedTuple):
+    """The fitted parameters of one outcome's model.
+
+    Attributes:
+        num_rows: How many rows the outcome had when they were fitted.
+        parameters: The parameters by name.
+    """
+
+    num_rows: int
+    parameters: Mapping[str, Tensor]
 
 
 class DecoupledModelFitter:
@@ -142,6 +155,44 @@ class DecoupledModelFitter:
                 input_transform=normalize,
                 outcome_transform=Standardize(m=1),
             )
+
+    def state_dict(self) -> dict[int, FittedParameters]:
+        """What was fitted so far, by outcome, to go on from in another process."""
+        return {
+            i: FittedParameters(
+                last.num_at_last_fit,
+                {name: p.detach() for name, p in last.model.named_parameters()},
+            )
+            for i, last in self._fitted.items()
+        }
+
+    def load_state_dict(
+        self, state: Mapping[int, FittedParameters], X: Tensor, Y: Tensor
+    ) -> None:
+        r"""Go on from what was fitted, as if these data had been fitted last.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+            X: The ``n x d``-dim designs of the last call of :meth:`fit`.
+            Y: Their ``n x m``-dim outcomes then.
+
+        Raises:
+            InputDataError: If the parameters are not those of these models.
+        """
+        for i, (num_at_last_fit, parameters) in state.items():
+            rows = ~Y[:, i].isnan()
+            X_i, y_i = X[rows], Y[rows, i : i + 1]
+            model = self._build(X_i, y_i)
+            expected = {name: p.shape for name, p in model.named_parameters()}
+            if expected != {name: p.shape for name, p in parameters.items()}:
+                raise InputDataError(
+                    f"Expected parameters {sorted(expected)} of outcome {i}, but got"
+                    f" {sorted(parameters)}, or others of the same names. Load them"
+                    " with the version that saved them."
+                )
+            model.load_state_dict(dict(parameters), strict=False)
+            model.eval()
+            self._fitted[i] = _FittedOutcome(X_i, y_i, model, num_at_last_fit)
 
 
 def fit_decoupled_model(

@@ -113,7 +113,7 @@ class CrossbarComponents:
         r"""Cells of an array relative to one of 128 x 128.
 
         Args:
-            size: Rows (and columns) of a crossbar.
+            size: Rows (and columns) of crossbars, a tensor of any shape.
 
         Returns:
             A tensor of the same shape.
@@ -124,7 +124,7 @@ class CrossbarComponents:
         r"""Energy of an analog-to-digital conversion relative to one of 8 bits.
 
         Args:
-            bits: Resolutions in bits.
+            bits: Resolutions in bits, a tensor of any shape.
 
         Returns:
             A tensor of the same shape.
@@ -136,7 +136,7 @@ class CrossbarComponents:
         r"""Leakage of one array with its converter and its share of a tile.
 
         Args:
-            adc_bits: Resolution of the converter in bits.
+            adc_bits: Resolution of the converter in bits, a tensor of any shape.
 
         Returns:
             A tensor of the same shape, in W.
@@ -149,9 +149,11 @@ class CrossbarComponents:
         r"""Area of one array with its converters and its shares of what it needs.
 
         Args:
-            size: Rows (and columns) of a crossbar.
-            adc_bits: Resolution of the analog-to-digital converter in bits.
-            dac_bits: Resolution of the digital-to-analog converters in bits.
+            size: Rows (and columns) of crossbars, a tensor of any shape.
+            adc_bits: Resolution of the analog-to-digital converter in bits, a tensor of
+                any shape.
+            dac_bits: Resolution of the digital-to-analog converters in bits, a tensor
+                of any shape.
 
         Returns:
             A tensor of the broadcast shape, in m^2.

@@ -181,6 +181,11 @@ def mvm_latency(
 
     Returns:
         A tensor of the shape of the settings, in s.
+
+    Example:
+        >>> from botorch_flexibo.nn.crossbar import CrossbarHardware, mvm_latency
+        >>> round(1e6 * float(mvm_latency(CrossbarHardware(crossbar_size=128))), 2)
+        1.92
     """
     stage = (hardware.size / components.adc_rate).clamp(min=components.read_time)
     return (hardware.num_streams + 2) * stage
@@ -274,7 +279,8 @@ def alexnet_layers(num_classes: int = 17) -> CrossbarLayers:
         num_classes: The number of classes.
 
     Returns:
-        Its eight layers, 1.13 G multiply-accumulate operations with 17 classes.
+        Its eight layers, 1.13 G multiply-accumulate operations with 17 classes, for
+        :func:`crossbar_cost`.
     """
     return CrossbarLayers.cat(
         CrossbarLayers.conv(3, 96, kernel_size=11, positions=55**2),
@@ -295,7 +301,8 @@ def vgg19_layers(num_classes: int = 10) -> CrossbarLayers:
         num_classes: The number of classes.
 
     Returns:
-        Its 19 layers, 0.399 G multiply-accumulate operations with 10 classes.
+        Its 19 layers, 0.399 G multiply-accumulate operations with 10 classes, for
+        :func:`crossbar_cost`.
     """
     layers, channels = [], 3
     stages = ((2, 64, 32), (2, 128, 16), (4, 256, 8), (4, 512, 4), (4, 512, 2))

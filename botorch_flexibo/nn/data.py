@@ -153,6 +153,11 @@ def fashion_mnist(
         FileNotFoundError: If a file is not there.
         InputDataError: If a file is not an idx file of bytes, images and labels do not
             match, or the share is not in (0, 1).
+
+    Example:
+        >>> from botorch_flexibo.nn.data import fashion_mnist
+        >>> fashion_mnist("data").image_shape  # doctest: +SKIP
+        (1, 28, 28)
     """
     arrays = {}
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3"):

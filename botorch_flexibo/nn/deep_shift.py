@@ -273,7 +273,7 @@ def randomize_shifts(model: nn.Module) -> None:
     layers. Draws come from torch's default generator. Q layers stay as they are.
 
     Args:
-        model: A converted network.
+        model: A converted network, see :func:`convert_to_shift`.
     """
     for layer in model.modules():
         if isinstance(layer, _ShiftLayer):
@@ -325,6 +325,12 @@ def shift_penalty(model: nn.Module, *, weight_decay: float) -> Tensor:
 
     Returns:
         A scalar to add to the loss; 0 for a network without PS layers.
+
+    Example:
+        >>> from botorch_flexibo.nn import ShiftLinear, shift_penalty
+        >>> layer = ShiftLinear(torch.nn.Linear(8, 3))
+        >>> bool(shift_penalty(layer, weight_decay=1e-4) > 0)
+        True
     """
     total = torch.zeros(())
     for module in model.modules():

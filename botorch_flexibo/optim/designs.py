@@ -47,6 +47,12 @@ def identified_front(
 
     Returns:
         A ``k x d``-dim tensor of designs.
+
+    Example:
+        >>> from botorch_flexibo.optim import identified_front
+        >>> front = identified_front(model, state.space, X=state.X, Y=state.Y, seed=0)
+        >>> front.shape[-1]
+        2
     """
     with torch.no_grad():
         designs = space.sample(_NUM_POOL, seed=seed)
@@ -95,6 +101,14 @@ def sample_region_designs(
 
     Raises:
         InputDataError: If ``num_designs`` is less than 1.
+
+    Example:
+        >>> ref_point = torch.tensor([0.0, -1.0], dtype=torch.double)
+        >>> designs = sample_region_designs(
+        ...     model, SearchSpace(bounds), ref_point, num_designs=32
+        ... )
+        >>> designs.shape[-1], len(designs) <= 32
+        (2, True)
     """
     if num_designs < 1:
         raise InputDataError(f"Expected num_designs >= 1, but got {num_designs}.")

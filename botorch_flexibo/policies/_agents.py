@@ -35,7 +35,7 @@ _NUM_PARENTS = 5
 
 
 def logei_factory(model: SingleTaskGP, best_f: Tensor) -> AcquisitionFunction:
-    r"""Logarithm of the expected improvement of one outcome.
+    r"""Logarithm of the expected improvement of one outcome, for :class:`PABOPolicy`.
 
     Args:
         model: The agent's model.
@@ -48,7 +48,7 @@ def logei_factory(model: SingleTaskGP, best_f: Tensor) -> AcquisitionFunction:
 
 
 def logpi_factory(model: SingleTaskGP, best_f: Tensor) -> AcquisitionFunction:
-    r"""Logarithm of the probability that one outcome improves.
+    r"""Logarithm of the probability that one outcome improves, for :class:`PABOPolicy`.
 
     Args:
         model: The agent's model.

@@ -118,11 +118,14 @@ class DecisionRound:
                     self._memory.close(proposal, shared=True)
                 continue
             decision = self._decision(proposal.agent, X, values, front)
-            if not decision.closed and self._pay(X, decision.measure):
-                self._memory.ask(proposal, decision.measure.tolist())
-                rows.append(Row(X, decision.measure))
+            measure = decision.measure & self._state.open_outcomes(X)[0]
+            if measure.any() and self._pay(X, measure):
+                self._memory.ask(proposal, measure.tolist())
+                rows.append(Row(X, measure))
                 continue
-            self._memory.close(proposal, shared=decision.inject)
+            # What cannot be measured after failures keeps nobody from learning.
+            lost = not decision.closed and not bool(measure.any())
+            self._memory.close(proposal, shared=decision.inject or lost)
             if decision.closed and not decision.inject:
                 self.effort += Effort(num_gated=1)
             if not values.isnan().any():
@@ -232,7 +235,9 @@ class DecisionRound:
         for agent in agents:
             self._updated.add(agent)
             task = self._task(agent)
-            if choices is None or task.allowed(choices).any():
+            if self._is_closed(agent):
+                self._memory.updated(agent, self._state.X[:0])
+            elif choices is None or task.allowed(choices).any():
                 tasks.append(task)
             else:
                 self._memory.updated(agent, self._state.X[:0])
@@ -278,6 +283,7 @@ class DecisionRound:
     def _submit(self, agent: int, X: Tensor) -> Row:
         """What is measured first of a proposal."""
         mask = self._first_outcomes(agent, self._state.known_outcomes(X)[0])
+        mask = mask & self._state.open_outcomes(X)[0]
         self._pay(X, mask)
         self._memory.pending.append(
             Proposal(tuple(X[0].tolist()), agent, tuple(mask.tolist()))
@@ -303,9 +309,9 @@ class DecisionRound:
         index = RowIndex(avoid)
 
         def allowed(X: Tensor) -> Tensor:
-            known = ~state.known_outcomes(X)[:, agent].isnan()
+            is_open = state.open_outcomes(X)[:, agent]
             cost = self._scene.utility.cost(X.unsqueeze(-2), mask.unsqueeze(0))
-            return ~known & (index.find(X) < 0) & (cost <= self._left)
+            return is_open & (index.find(X) < 0) & (cost <= self._left)
 
         return AgentTask(
             agent,
@@ -318,14 +324,23 @@ class DecisionRound:
 
     def _first_outcomes(self, agent: int, values: Tensor) -> Tensor:
         nothing = self._state.Y[:0]
-        return supervise(
+        decision = supervise(
             self._supervisor,
             agent,
             values,
             optimistic=torch.full_like(values, torch.inf),
             archive=nothing,
             expensive=self._scene.expensive,
-        ).measure
+        )
+        failures = self._state.failures
+        if failures is None:
+            return decision.measure
+        return decision.measure & ~failures.closed
+
+    def _is_closed(self, agent: int) -> bool:
+        """Whether the agent's outcome is not measured any more after failures."""
+        failures = self._state.failures
+        return failures is not None and bool(failures.closed[agent])
 
     def _pay(self, X: Tensor, mask: Tensor) -> bool:
         """Set money aside, if there is enough left."""

@@ -19,8 +19,13 @@ from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
 from botorch_flexibo.optim.designs import sample_region_designs
-from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
+from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
+from botorch_flexibo.utils.rows import unique_rows
+
+# Designs with a mask of outcomes each.
+_Pairs = tuple[Tensor, Tensor]
 
 
 class AcquisitionPolicy(Policy):
@@ -63,6 +68,16 @@ class AcquisitionPolicy(Policy):
         self.batch_cost = batch_cost
         self.evaluation_masks = evaluation_masks
 
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls the policy."""
+        return f"{super().name}({callable_name(self.acqf_factory)}, q={self.q})"
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether its factory may have: all but those known to have none."""
+        return not isinstance(self.acqf_factory, _WITHOUT_MEMORY)
+
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Optimise the acquisition function over designs and masks.
 
@@ -71,30 +86,44 @@ class AcquisitionPolicy(Policy):
             state: The data so far and what is known about the problem.
 
         Returns:
-            Up to ``q`` measurements, none of a pair already measured. On a continuous
-            space, designs that lack an outcome compete too.
+            Up to ``q`` measurements, none of a pair already measured or given up. On a
+            continuous space, designs that lack an outcome compete too, and a design
+            hardly different from one that failed is another attempt at that one.
+
+        Raises:
+            CandidateGenerationError: If nothing is left to measure.
         """
+        masks = state.open_masks(self.evaluation_masks)
         acqf = self.acqf_factory(model, state)
-        if state.X_pending is not None:
-            acqf.set_X_pending(state.X_pending, state.X_pending_evaluation_mask)
+        one_shot = isinstance(acqf, OneShotAcquisitionFunction)
+        given_up = _given_up(state)
+        # What is given up counts as pending too: near copies of it are worth less. To
+        # one-shot functions each pending point is another variable.
+        pending = _pairs(_pending(state), *([] if one_shot else [given_up]))
+        if len(pending[0]) > 0:
+            acqf.set_X_pending(*pending)
         options = replace(self.options, seed=state.seed)
         if isinstance(acqf, qFlexiBOLookahead):
             options = replace(options, X_start=acqf.X_designs)
         X_revisit = None
-        if state.choices is None and not isinstance(acqf, OneShotAcquisitionFunction):
-            X_revisit = state.space.members(state.X[~state.measured.all(dim=-1)])
-        return optimize_acqf_decoupled(
+        if state.choices is None and not one_shot:
+            X_revisit = _to_complete(state)
+        avoid = _pairs((state.X, state.measured), given_up)
+        request = optimize_acqf_decoupled(
             acqf,
             state.space,
             X_revisit=X_revisit,
             options=options,
             q=self.q,
             batch_cost=self.batch_cost,
-            evaluation_masks=self.evaluation_masks,
-            X_avoid=state.X,
-            X_avoid_evaluation_mask=state.measured,
+            evaluation_masks=masks,
+            X_avoid=avoid[0],
+            X_avoid_evaluation_mask=avoid[1],
             max_cost=state.max_cost,
         )
+        if state.choices is None and not one_shot:
+            request = _recognized(request, state)
+        return request
 
 
 @dataclass(frozen=True)
@@ -265,6 +294,10 @@ class LookaheadFactory:
         return 128 if num_outcomes == 2 else 64
 
 
+# Factories that are functions of model and state alone.
+_WITHOUT_MEMORY = (FlexiBOFactory, LookaheadFactory, HVKGFactory, LinearKGFactory)
+
+
 def finite_choices(state: DecoupledState) -> Tensor:
     """The choices of a state.
 
@@ -284,3 +317,50 @@ def finite_choices(state: DecoupledState) -> Tensor:
             " wrap the policy in DiscretizedPolicy."
         )
     return state.choices
+
+
+def _pending(state: DecoupledState) -> _Pairs:
+    """What is being measured."""
+    X, mask = state.X_pending, state.X_pending_evaluation_mask
+    if X is None:
+        return state.X[:0], state.measured[:0]
+    if mask is None:
+        mask = torch.ones(len(X), state.Y.shape[-1], dtype=torch.bool, device=X.device)
+    return X, mask
+
+
+def _given_up(state: DecoupledState) -> _Pairs:
+    """What is not to be asked for again after failures."""
+    if state.failures is None:
+        return state.X[:0], state.measured[:0]
+    return state.failures.X, state.failures.given_up
+
+
+def _pairs(*parts: _Pairs) -> _Pairs:
+    """All of them; designs without an outcome are left out."""
+    X, mask = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    some = mask.any(dim=-1)
+    return X[some], mask[some]
+
+
+def _to_complete(state: DecoupledState) -> Tensor:
+    """Designs that lack an outcome, and those to try again."""
+    X = state.X[~state.measured.all(dim=-1)]
+    if state.failures is not None:
+        X = unique_rows(torch.cat([X, state.failures.to_retry()]))
+    return state.space.members(X)
+
+
+def _recognized(request: EvaluationRequest, state: DecoupledState) -> EvaluationRequest:
+    """Near copies of designs that failed become further attempts at these."""
+    if state.failures is None:
+        return request
+    X = request.X.clone()
+    for k, (x, mask) in enumerate(zip(X, request.evaluation_mask, strict=True)):
+        original = state.failures.original(x, mask, state.bounds).unsqueeze(0)
+        is_open = bool(state.open_outcomes(original)[0][mask].all())
+        others = (X == original).all(dim=-1)
+        others[k] = False
+        if is_open and not bool((request.evaluation_mask[others] & mask).any()):
+            X[k] = original
+    return request._replace(X=X)

@@ -8,15 +8,18 @@ policy that remembers more than these says so.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
-from typing import ClassVar
+from types import FunctionType
+from typing import Any, ClassVar
 
 import torch
+from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.model import Model, ModelList
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo.failures import Failures
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.utils.posterior import posterior_mean
@@ -70,7 +73,8 @@ class DecoupledState:
         space: Where designs may lie.
         ref_point: A ``m``-dim reference point below the front.
         cost_model: The believed cost of each outcome: a model with ``m`` outputs. If
-            it is a ``CostModel``, it has learned from all payments so far.
+            it is a ``CostModel``, it has learned from all payments so far. Where
+            measurements failed, it is the cost per success.
         iteration: The number of the decision, from 1.
         seed: Seed of all randomness of this decision.
         max_cost: The largest cost a request may have.
@@ -79,6 +83,7 @@ class DecoupledState:
         X_pending: A ``n' x d``-dim tensor of designs being measured, or None.
         X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes being
             measured there.
+        failures: The measurements that failed, None if there were none.
     """
 
     X: Tensor
@@ -92,6 +97,7 @@ class DecoupledState:
     target_fidelities: dict[int, float] = field(default_factory=dict)
     X_pending: Tensor | None = None
     X_pending_evaluation_mask: Tensor | None = None
+    failures: Failures | None = None
 
     @property
     def bounds(self) -> Tensor:
@@ -154,6 +160,52 @@ class DecoupledState:
         row = RowIndex(self.X).find(X)
         return torch.where((row >= 0).unsqueeze(-1), self.Y[row], torch.nan)
 
+    def open_outcomes(self, X: Tensor) -> Tensor:
+        r"""Which outcomes of given designs may be asked for.
+
+        Args:
+            X: A ``k x d``-dim tensor of designs.
+
+        Returns:
+            A ``k x m``-dim boolean tensor: False where an outcome is measured, being
+            measured, or given up after failures.
+        """
+        free = self.known_outcomes(X).isnan()
+        mask = self.X_pending_evaluation_mask
+        if self.X_pending is not None and len(self.X_pending) > 0:
+            for i in range(free.shape[-1]):  # a design may be pending more than once
+                pending = self.X_pending if mask is None else self.X_pending[mask[:, i]]
+                free[:, i] &= RowIndex(pending).find(X) < 0
+        if self.failures is not None:
+            free &= ~self.failures.forbidden(X)
+        return free
+
+    def open_masks(self, evaluation_masks: Tensor | None) -> Tensor | None:
+        r"""Masks without the outcomes that are closed after failures.
+
+        Args:
+            evaluation_masks: A ``k x m``-dim boolean tensor of masks to choose from.
+                None means every outcome on its own.
+
+        Returns:
+            The masks that are left, unchanged if nothing failed.
+
+        Raises:
+            CandidateGenerationError: If none is left.
+        """
+        if self.failures is None:
+            return evaluation_masks
+        if evaluation_masks is None:
+            m = self.Y.shape[-1]
+            evaluation_masks = torch.eye(m, dtype=torch.bool, device=self.Y.device)
+        masks = self.failures.open_masks(evaluation_masks)
+        if len(masks) == 0:
+            raise CandidateGenerationError(
+                "Expected a mask with an outcome that is not closed, but got"
+                f" {evaluation_masks.tolist()} with all of it closed after failures."
+            )
+        return masks
+
 
 def at_target(X: Tensor, target_fidelities: Mapping[int, float]) -> Tensor:
     r"""Which designs have all fidelities at their targets.
@@ -171,6 +223,13 @@ def at_target(X: Tensor, target_fidelities: Mapping[int, float]) -> Tensor:
     return hit
 
 
+def callable_name(factory: Callable[..., Any]) -> str:
+    """The name of a function, or the class of another callable object."""
+    if isinstance(factory, FunctionType):
+        return factory.__qualname__
+    return type(factory).__name__
+
+
 class Policy(ABC):
     """Maps a fitted model and the data so far to the next request.
 
@@ -181,6 +240,21 @@ class Policy(ABC):
     """
 
     uses_model: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls the policy: its class, and what it is made of."""
+        return type(self).__name__
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether a request depends on more than its model and state.
+
+        A run that is resumed makes the earlier decisions of such a policy again, so
+        that it remembers what it did; those of others are taken from the record. True
+        unless a policy says otherwise, which is always safe.
+        """
+        return True
 
     @property
     def effort(self) -> Effort:

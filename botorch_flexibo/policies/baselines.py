@@ -19,7 +19,7 @@ from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import per_cost
 from botorch_flexibo.optim.decoupled import EvaluationRequest
-from botorch_flexibo.policies.base import DecoupledState, Policy
+from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.utils.fronts import (
     front_mask,
     hypervolume_improvement,
@@ -33,7 +33,7 @@ _NUM_SAMPLES = 128
 
 
 def qlognehvi_factory(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
-    r"""Coupled ``qLogNoisyExpectedHypervolumeImprovement``, BoTorch's default.
+    r"""Coupled ``qLogNoisyExpectedHypervolumeImprovement``, for :class:`CoupledPolicy`.
 
     Args:
         model: A model of the ``m`` outcomes.
@@ -52,7 +52,7 @@ def qlognehvi_factory(model: ModelList, state: DecoupledState) -> AcquisitionFun
 
 
 def qlognparego_factory(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
-    r"""Coupled ``qLogNParEGO`` with weights drawn from the state's seed.
+    r"""``qLogNParEGO``, weights from the state's seed, for :class:`CoupledPolicy`.
 
     Args:
         model: A model of the ``m`` outcomes.
@@ -115,6 +115,11 @@ class RandomPolicy(Policy):
         self.evaluation_masks = evaluation_masks
         self.weighting = weighting
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether a request depends on more than the state: it does not."""
+        return False
+
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Draw one measurement.
 
@@ -132,13 +137,14 @@ class RandomPolicy(Policy):
         generator = torch.Generator().manual_seed(state.seed)
         masks = self.evaluation_masks
         masks = torch.eye(m, dtype=torch.bool) if masks is None else masks
+        masks = masks if state.failures is None else state.failures.open_masks(masks)
         designs = state.choices
         if designs is None:
             designs = state.space.sample(1, seed=state.seed)
         costs = state.outcome_costs(designs)  # n x m
         costs = costs @ masks.to(costs).T  # n x k
-        known = ~state.known_outcomes(designs).isnan()
-        free = (known.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
+        taken = ~state.open_outcomes(designs)
+        free = (taken.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
         if not free.any():
             raise CandidateGenerationError(
                 f"Expected a pair that is not measured and costs at most"
@@ -198,6 +204,16 @@ class CoupledPolicy(Policy):
         self.raw_samples = raw_samples
         self.maxiter = maxiter
 
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls the policy."""
+        return f"{super().name}({callable_name(self.acqf_factory)}, q={self.q})"
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether its factory may have: all but those of this module."""
+        return self.acqf_factory not in (qlognehvi_factory, qlognparego_factory)
+
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose designs and measure all their missing outcomes.
 
@@ -213,7 +229,7 @@ class CoupledPolicy(Policy):
                 one costs more than max_cost.
         """
         X, values = self.best_designs(model, state)
-        mask = state.known_outcomes(X).isnan()
+        mask = state.open_outcomes(X)
         cost = (state.outcome_costs(X) * mask).sum(dim=-1)
         affordable = cost.cumsum(dim=-1) <= state.max_cost
         if not affordable.any():
@@ -266,8 +282,12 @@ class CoupledPolicy(Policy):
             sequential=True,
         )
         X = state.space.project(X)
-        # Where the optimum is known already, a random design takes its place.
-        known = ~state.known_outcomes(X).isnan().any(dim=-1)
+        if state.failures is not None:
+            anything = torch.ones_like(state.measured[0])
+            tried, bounds = state.failures, state.bounds
+            X = torch.stack([tried.original(x, anything, bounds) for x in X])
+        # Where nothing is left to measure, a random design takes its place.
+        known = ~state.open_outcomes(X).any(dim=-1)
         spare = state.space.sample(len(X), seed=state.seed)
         X = torch.where(known.unsqueeze(-1), spare, X)
         # q = 1 comes without its dimension.
@@ -297,7 +317,7 @@ class CoupledPolicy(Policy):
         self, model: ModelList, state: DecoupledState, choices: Tensor
     ) -> Tensor:
         """Unmeasured choices, the most promising by optimistic improvement."""
-        choices = choices[state.known_outcomes(choices).isnan().any(dim=-1)]
+        choices = choices[state.open_outcomes(choices).any(dim=-1)]
         if len(choices) == 0:
             raise CandidateGenerationError(
                 "Expected a design that lacks an outcome, but every choice is fully"
@@ -333,6 +353,16 @@ class VariancePerCostPolicy(Policy):
         """
         self.design_policy = CoupledPolicy() if design_policy is None else design_policy
 
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls the policy."""
+        return f"{super().name}({self.design_policy.name})"
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the policy that chooses the designs has."""
+        return self.design_policy.has_memory
+
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose designs, and one outcome of each.
 
@@ -350,7 +380,7 @@ class VariancePerCostPolicy(Policy):
         with torch.no_grad():
             _, variance = marginal_moments(model, X)
         costs = state.outcome_costs(X)
-        missing = state.known_outcomes(X).isnan() & (costs <= state.max_cost)
+        missing = state.open_outcomes(X) & (costs <= state.max_cost)
         if not missing.any():
             raise CandidateGenerationError(
                 f"Expected a missing outcome that costs at most {state.max_cost}, but"

@@ -7,13 +7,15 @@ from botorch.models.model import ModelList
 
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
+from botorch_flexibo.utils.rows import unique_rows
 
 
 class DiscretizedPolicy(Policy):
     r"""A policy for finite sets, applied to Sobol designs and those measured.
 
-    Measured designs stay among the choices, so that they can be completed. The Sobol
-    designs are new at every decision; a finite space is left as it is.
+    Measured designs, and those that may be tried again after a failure, stay among the
+    choices, so that they can be completed. The Sobol designs are new at every decision;
+    a finite space is left as it is.
 
     Example:
         >>> policy = DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory()), 100)
@@ -30,6 +32,16 @@ class DiscretizedPolicy(Policy):
         """
         self.policy = policy
         self.num_designs = num_designs
+
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls the policy."""
+        return f"{super().name}({self.policy.name}, {self.num_designs})"
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the policy it applies has."""
+        return self.policy.has_memory
 
     @property
     def effort(self) -> Effort:
@@ -53,5 +65,8 @@ class DiscretizedPolicy(Policy):
         choices = space.choices
         if choices is None:
             sobol = space.sample(self.num_designs, seed=state.seed)
-            choices = torch.cat([space.members(state.X), sobol])
+            known = state.X
+            if state.failures is not None:
+                known = torch.cat([known, state.failures.to_retry()])
+            choices = unique_rows(torch.cat([space.members(known), sobol]))
         return self.policy(model, state.with_choices(choices))

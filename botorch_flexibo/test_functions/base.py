@@ -31,7 +31,7 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     A subclass provides ``outcome_names``, ``cost_unit``, :meth:`cost` and BoTorch's
     ``_evaluate_true``; one with a finite design set assigns ``self.choices``; one
     whose outcomes really are measured separately (a training run, a power meter)
-    also overrides :meth:`_measure`; one whose designs must be prepared (a network that
+    also overrides ``_measure``; one whose designs must be prepared (a network that
     is trained before its accuracy can be measured) also overrides :meth:`setup_cost`.
 
     Attributes:

@@ -38,7 +38,6 @@ from botorch_flexibo.test_functions.tabular import TabularProblem
 
 RECORDED_TRAINING = TrainingSettings(epochs=10, batch_size=16)
 r"""How the recorded networks were trained; learning rate and optimiser are columns."""
-
 _ANALYTIC_SECONDS = 0.01
 
 
@@ -48,24 +47,23 @@ class CrossbarCNNProblem(DecoupledProblem):
     The kind of problem of PABO (Parsa et al., ICCAD 2019): hyper-parameters of the
     network and of a memristive accelerator are chosen together, for error, energy and,
     as in its hierarchical successor (Parsa et al., Frontiers in Neuroscience, 2020),
-    area. The papers' own networks, ranges and cost formulas are not used: this is a
-    problem of the same kind.
+    area. The papers' own networks, ranges and cost formulas are not used.
 
     A design has d = 14 columns. Each holds the number of a level, an integer counting
     from 0, and :meth:`decode` tells the values:
 
-    ===================================  =============================================
-    ``kernel_1``, ``kernel_2``           3, 5, 7
-    ``maps_1``, ``maps_2``               feature maps, 8, 16, ..., 64
-    ``hidden``                           width of the hidden layer, 32, 64, ..., 512
-    ``dropout``                          0, 0.1, ..., 0.6
-    ``lr``                               eight learning rates, 1e-4 to 1e-1
-    ``optimizer``                        SGD (momentum 0.9) or Adam, categorical
-    ``nonlinearity``                     ReLU or tanh, categorical
-    ``weight_bits``, ``activation_bits`` 2, 3, 4, 6, 8, 16
-    ``crossbar_size``                    32, 64, 128, 256
-    ``cell_bits``, ``dac_bits``          2, 4 and 1, 2
-    ===================================  =============================================
+    ====================================  =============================================
+    ``kernel_1``, ``kernel_2``            3, 5, 7
+    ``maps_1``, ``maps_2``                feature maps, 8, 16, ..., 64
+    ``hidden``                            width of the hidden layer, 32, 64, ..., 512
+    ``dropout``                           0, 0.1, ..., 0.6
+    ``lr``                                eight learning rates, 1e-4 to 1e-1
+    ``optimizer``                         SGD (momentum 0.9) or Adam, categorical
+    ``nonlinearity``                      ReLU or tanh, categorical
+    ``weight_bits``, ``activation_bits``  2, 3, 4, 6, 8, 16
+    ``crossbar_size``                     32, 64, 128, 256
+    ``cell_bits``, ``dac_bits``           2, 4 and 1, 2
+    ====================================  =============================================
 
     Outcomes, all maximised, are chosen by name:
 

@@ -31,6 +31,10 @@ def front_mask(Y: Tensor) -> Tensor:
 
     Returns:
         A ``batch_shape x n``-dim boolean tensor. Among equal points the first is kept.
+
+    Example:
+        >>> front_mask(torch.tensor([[1.0, 3.0], [2.0, 2.0], [1.0, 2.0]]))
+        tensor([ True,  True, False])
     """
     if Y.shape[-1] != 2 or Y.shape[-2] == 0:
         return is_non_dominated(Y, deduplicate=True)

@@ -32,6 +32,10 @@ def separable_weights(
     Raises:
         UnsupportedError: If the objective is not separable over all outcomes.
         InputDataError: If a weight is zero or not finite.
+
+    Example:
+        >>> separable_weights(None, num_outcomes=2)
+        tensor([1., 1.], dtype=torch.float64)
     """
     if objective is None:
         return torch.ones(num_outcomes, dtype=torch.float64)

@@ -117,6 +117,11 @@ def confidence_region(
 
     Returns:
         The ``batch_shape x n x m``-dim boxes.
+
+    Example:
+        >>> mean, variance = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, 1.0]])
+        >>> confidence_region(mean, variance, beta=4.0).upper
+        tensor([[2., 4.]])
     """
     half_width = (variance.clamp_min(0.0) * beta).sqrt()
     return ConfidenceRegion(mean, mean - half_width, mean + half_width)
@@ -142,6 +147,13 @@ def intersect_regions(
 
     Raises:
         BotorchTensorDimensionError: If the two differ in shape.
+
+    Example:
+        >>> mean, variance = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, 1.0]])
+        >>> earlier = confidence_region(mean, variance, beta=1.0)
+        >>> later = confidence_region(mean + 0.5, variance, beta=1.0)
+        >>> intersect_regions(later, earlier).upper
+        tensor([[1.5000, 3.0000]])
     """
     if current.mean.shape != previous.mean.shape:
         raise BotorchTensorDimensionError(
@@ -188,6 +200,11 @@ def undominated(lower: Tensor, upper: Tensor) -> Tensor:
 
     Raises:
         BotorchTensorDimensionError: If the shapes are not equal and ``n x m``.
+
+    Example:
+        >>> lower = torch.tensor([[0.0, 0.0], [2.0, 2.0]])
+        >>> undominated(lower, lower + 1.0)
+        tensor([False,  True])
     """
     _check_corners(lower, upper)
     # Of equal lower corners a box with an interior comes first: it dominates points.

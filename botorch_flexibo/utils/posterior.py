@@ -40,8 +40,7 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
         means, variances = zip(*parts, strict=True)
         return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
     chunks = [
-        _moments(model.posterior(x))
-        for x in X.reshape(-1, X.shape[-1]).split(_CHUNK)
+        _moments(model.posterior(x)) for x in X.reshape(-1, X.shape[-1]).split(_CHUNK)
     ]
     means, variances = zip(*chunks, strict=True)
     shape = (*X.shape[:-1], model.num_outputs)

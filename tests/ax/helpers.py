@@ -21,7 +21,7 @@ from botorch_flexibo.ax import (
     get_next_measurements,
 )
 from botorch_flexibo.ax.adapter import DecoupledTorchAdapter
-from botorch_flexibo.ax.generator import DecoupledOptConfig
+from botorch_flexibo.ax.inputs import DecoupledOptConfig
 from botorch_flexibo.ax.metadata import experiment_of, strategy_of
 from botorch_flexibo.policies import DecoupledState
 

@@ -21,6 +21,7 @@ from ax.core.optimization_config import (
 from ax.core.parameter import ChoiceParameter, ParameterType
 from ax.core.parameter_constraint import ParameterConstraint
 from ax.core.search_space import SearchSpace
+from ax.exceptions.core import UserInputError
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
 from botorch_flexibo.ax import Costs, SetupCost, get_next_measurements
@@ -198,6 +199,21 @@ def test_experiments_without_a_choice_of_metrics_are_refused(
             get_next_measurements(client)
     assert str(info.value) == message
     assert state_of(client) == before
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (["error >= 1"], "bounds from below but error is being minimized"),
+        (["error <= 5", "error <= 3"], "More than one objective threshold specified"),
+        (["error + energy <= 3"], "Cannot constrain on objective metric"),
+    ],
+)
+def test_ax_refuses_bounds_of_objectives_that_are_no_thresholds(
+    bounds: list[str], message: str
+) -> None:
+    with pytest.raises((UserInputError, ValueError), match=message):
+        bare_client(thresholds=bounds)
 
 
 def test_an_experiment_without_objectives_is_refused() -> None:

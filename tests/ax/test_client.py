@@ -268,10 +268,11 @@ def test_what_is_no_finite_number_is_refused(
             " got some for ['Energy'], not asked for and got none for ['energy']",
         ),
         (["memory"], " got none for ['energy', 'error']"),
+        (["error", "energy", 7, "x"], " got some for [7, 'x'], not asked for"),
     ],
 )
 def test_exactly_what_was_asked_for_is_told(
-    running: Client, names: list[str], complaint: str
+    running: Client, names: list[Any], complaint: str
 ) -> None:
     assert_refused(
         running,
@@ -279,6 +280,17 @@ def test_exactly_what_was_asked_for_is_told(
         InputDataError,
         f"Expected values for ['energy', 'error'], but{complaint}. Tell exactly what"
         " the measurement asks for, and tracking metrics.",
+    )
+
+
+@pytest.mark.parametrize("values", [0.5, None, "error", [("error", 1.0)], {"error"}])
+def test_values_have_names(running: Client, values: Any) -> None:
+    assert_refused(
+        running,
+        lambda: complete_measurement(running, 0, values),
+        InputDataError,
+        "Expected the values of ['energy', 'error'] by their names, but got"
+        f" {values!r}. Give a dictionary.",
     )
 
 
@@ -449,6 +461,22 @@ def test_costs_are_those_of_what_was_asked_for(running: Client) -> None:
         lambda: fail_measurement(running, 0, costs=costs),
     ):
         assert_refused(running, act, InputDataError, message)
+
+
+@pytest.mark.parametrize("costs", [21.0, ["error"], "error"])
+def test_costs_have_names(running: Client, costs: Any) -> None:
+    values = {"error": 1.0, "energy": 1.0}
+    for act in (
+        lambda: complete_measurement(running, 0, values, costs=costs),
+        lambda: fail_measurement(running, 0, costs=costs),
+    ):
+        assert_refused(
+            running,
+            act,
+            InputDataError,
+            f"Expected costs of ['error', 'energy'] by their names, but got {costs!r}."
+            " Give a dictionary.",
+        )
 
 
 def test_what_was_told_and_what_is_believed_adds_up() -> None:

@@ -31,6 +31,7 @@ from tests.ax.helpers import (
     WIDTH,
     bare_client,
     complete,
+    initialized,
     new_client,
     quick_strategy,
     run,
@@ -144,9 +145,42 @@ def test_another_process_goes_on_where_this_one_was(tmp_path: Path) -> None:
     assert json.loads(later) == [said(m) for m in get_next_measurements(client, 2)]
 
 
+WITHOUT_IMPORT = """
+import sys
+from ax.api.client import Client
+for attempt in range(2):
+    for file in sys.argv[1:]:
+        try:
+            print(len(Client.load_from_json_file(file)._experiment.trials), "trials")
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+    import botorch_flexibo.ax
+"""
+
+
+def test_importing_the_package_is_all_that_loading_needs(tmp_path: Path) -> None:
+    """Without it Ax's errors name classes of this package."""
+    files, begun = [], initialized(new_client())
+    for name, client in (("new", new_client()), ("begun", begun)):
+        files.append(str(tmp_path / f"{name}.json"))
+        client.save_to_json_file(files[-1])
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_IMPORT, *files],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, *loaded = result.stdout.splitlines()
+    assert first.startswith("JSONDecodeError: ")
+    assert "FlexiboGenerators that is not registered" in first
+    assert second == "KeyError: 'SnapToArms'"
+    assert loaded == ["0 trials", "3 trials"]
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     pytest.importorskip("sqlalchemy")
+    pytest.importorskip("tabulate")  # Ax prints what it saves
     from ax.storage.sqa_store.db import (
         create_all_tables,
         get_engine,
@@ -159,7 +193,12 @@ def database(tmp_path: Path) -> str:
     return url
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::ResourceWarning",
+    # Ax 1.3.1 does not say whether SQLAlchemy may cache its column types.
+    "ignore:TypeDecorator JSONEncoded:RuntimeWarning",
+)
 def test_a_database_keeps_everything_too(database: str) -> None:
     client = Client(storage_config=StorageConfig(url=database))
     client.configure_experiment([RATE, WIDTH], name="tuning")
@@ -172,7 +211,8 @@ def test_a_database_keeps_everything_too(database: str) -> None:
         "Client.load_from_database('tuning',"
         f" storage_config=StorageConfig(url={database!r}))"
     )
-    _, running, cost, later = lines
+    first, running, cost, later = lines
+    assert first == "KeyError"  # Ax does not know our transforms
     assert json.loads(running) == [said(m) for m in measurements(client)]
     assert float(cost) == spent(client)
     # What the other process was given is in the database, and running there.

@@ -31,7 +31,6 @@ from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 from ax.api.protocols.metric import IMetric
 
-from botorch_flexibo.ax import _locks
 from botorch_flexibo.ax.storage import (
     experiment_lock,
     load_experiment,
@@ -44,6 +43,7 @@ from botorch_flexibo.exceptions import (
     ExperimentNotFoundError,
     ExperimentStorageError,
 )
+from botorch_flexibo.utils import locks
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["pytest", "botorch_flexibo.ax.storage"])
@@ -503,8 +503,8 @@ def test_version_saved_meanwhile_is_not_replaced(path: Path) -> None:
 def save_without_system_locks(path: Path) -> tuple[str, str]:
     """Save where only the text in the lock file tells who the owner is."""
     sys.modules["fcntl"] = None  # type: ignore[assignment]
-    reload(_locks)
-    assert _locks.fcntl is None
+    reload(locks)
+    assert locks.fcntl is None
     refused = try_to_save(path)
     lock = path.with_suffix(".json.lock")
     owner = json.loads(lock.read_text())

@@ -446,3 +446,38 @@ def test_a_refused_table_leaves_the_fitter_usable() -> None:
         fitter.fit(X, torch.full_like(Y, torch.nan))
     again = fitter.fit(X, Y).models
     assert [a is b for a, b in zip(again, before, strict=True)] == [True, True]
+
+
+# --- going on in another process ------------------------------------------------------
+
+
+def test_a_fitter_goes_on_from_its_state_to_the_last_bit() -> None:
+    # Growing data, some fits and some updates without; then a copy takes over.
+    X, Y = half_filled(n=16)
+    fitter = DecoupledModelFitter(BOUNDS)
+    for n in (8, 9, 12):
+        fitter.fit(X[:n], Y[:n])
+    state = fitter.state_dict()
+    other = DecoupledModelFitter(BOUNDS)
+    other.load_state_dict(state, X[:12], Y[:12])
+    test = designs(50, seed=9)
+    for n in (12, 13, 16):
+        expected, models = fitter.fit(X[:n], Y[:n]), other.fit(X[:n], Y[:n])
+        for one, two in zip(expected.models, models.models, strict=True):
+            assert hyperparameters(one) == hyperparameters(two)
+            a, b = one.posterior(test), two.posterior(test)
+            assert torch.equal(a.mean, b.mean)
+            assert torch.equal(a.variance, b.variance)
+    assert [p.num_rows for p in other.state_dict().values()] == [
+        p.num_rows for p in fitter.state_dict().values()
+    ]
+
+
+def test_a_state_of_other_models_is_refused() -> None:
+    X, Y = half_filled()
+    fitter = DecoupledModelFitter(BOUNDS)
+    fitter.fit(X, Y)
+    other = DecoupledModelFitter(MIXED_BOUNDS, categorical_features=[1])
+    X3 = torch.cat([X, X[:, :1].round()], dim=-1)[:, [0, 2, 1]]
+    with pytest.raises(InputDataError, match="parameters"):
+        other.load_state_dict(fitter.state_dict(), X3, Y)

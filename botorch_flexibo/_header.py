@@ -1,0 +1,85 @@
+r"""What a run is: the first line of its record."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from botorch_flexibo._run import RunOptions
+from botorch_flexibo.policies.base import Policy
+from botorch_flexibo.test_functions.base import DecoupledProblem
+
+_FORMAT = 1
+# The packages on whose versions the numbers of a run depend.
+_PACKAGES = ("botorch-flexibo", "botorch", "gpytorch", "torch")
+
+
+def run_header(
+    problem: DecoupledProblem,
+    policy: Policy,
+    options: RunOptions,
+    *,
+    initial_design: Mapping[str, Any],
+) -> dict[str, Any]:
+    r"""What tells a run from others: the first line of its record.
+
+    Args:
+        problem: The problem.
+        policy: The policy.
+        options: What the run is told.
+        initial_design: What it starts with.
+
+    Returns:
+        Plain data.
+    """
+    belief = options.cost_model
+    return {
+        "kind": "run",
+        "format": _FORMAT,
+        "versions": {name: version(name) for name in _PACKAGES},
+        **_describe(problem, options.choices),
+        "policy": policy.name,
+        "initial_design": dict(initial_design),
+        "budget": options.budget,
+        "seed": options.seed,
+        "strict": options.strict,
+        "cost_model": None if belief is None else type(belief).__name__,
+        "on_failure": {
+            "rule": type(options.on_failure).__name__,
+            **asdict(options.on_failure),
+        },
+    }
+
+
+def _describe(problem: DecoupledProblem, choices: Tensor | None) -> dict[str, Any]:
+    """What tells a problem from others."""
+    digest = None
+    if choices is not None:
+        values = choices.detach().cpu().to(torch.float64).contiguous() + 0.0
+        digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+    noise = problem.noise_std
+    return {
+        "problem": type(problem).__name__,
+        "outcome_names": list(problem.outcome_names),
+        "cost_unit": problem.cost_unit,
+        "bounds": [[_plain(x) for x in row] for row in problem.bounds.tolist()],
+        "ref_point": [_plain(x) for x in problem.ref_point.tolist()],
+        "target_fidelities": {
+            str(k): _plain(v) for k, v in problem.target_fidelities.items()
+        },
+        "choices": digest,
+        "noise_std": None if noise is None else torch.as_tensor(noise).tolist(),
+        "dtype": str(problem.bounds.dtype),
+    }
+
+
+def _plain(value: float) -> float | str:
+    """A number, as text if it is not finite."""
+    return float(value) if math.isfinite(value) else str(value)

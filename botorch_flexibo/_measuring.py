@@ -1,0 +1,181 @@
+r"""The measuring part of a run: ask, record, pay, and note what failed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from botorch.models.model import Model
+from botorch.utils.sampling import manual_seed
+from torch import Tensor
+
+from botorch_flexibo._ledger import Ledger
+from botorch_flexibo.checkpoint import Decision, RunRecord
+from botorch_flexibo.evaluation import Answer
+from botorch_flexibo.failures import (
+    FailureLog,
+    FailureRule,
+    Failures,
+    RaiseFailures,
+    TolerateFailures,
+)
+from botorch_flexibo.models.cost import predicted_costs
+from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.policies.base import Effort
+from botorch_flexibo.test_functions.base import DecoupledProblem
+
+# So many decisions in a row that ask only for what is given up end the run.
+_MAX_IDLE = 10
+_NO_EFFORT = Effort()
+
+
+class Measuring:
+    """Measures what decisions ask for, within a budget.
+
+    Attributes:
+        ledger: What was measured and paid.
+        failures: What failed.
+        closed: The outcomes that are not measured any more, with the reason.
+    """
+
+    def __init__(
+        self,
+        problem: DecoupledProblem,
+        record: RunRecord,
+        *,
+        budget: float,
+        strict: bool,
+        rule: FailureRule,
+    ) -> None:
+        """Nothing is measured yet.
+
+        Args:
+            problem: The problem.
+            record: Where answers are recorded.
+            budget: What may be spent.
+            strict: Whether nothing is started that the budget cannot pay.
+            rule: What is done about failed measurements.
+        """
+        self.ledger = Ledger(problem)
+        self.closed: dict[str, str] = {}
+        self._reraise = isinstance(rule, RaiseFailures)
+        self.failures = FailureLog(
+            problem.num_objectives,
+            TolerateFailures() if isinstance(rule, RaiseFailures) else rule,
+        )
+        self._names = tuple(problem.outcome_names)
+        self._record = record
+        self._budget = budget
+        self._strict = strict
+        self._num_idle = 0
+
+    def measure(self, decision: Decision, seed: int) -> str:
+        r"""Measure and pay design by design until the budget is spent.
+
+        Args:
+            decision: What is asked for.
+            seed: The seed of the measurement at the first design.
+
+        Returns:
+            Why the run ends now, or ``"running"``.
+        """
+        X, masks, _, predicted = decision.request
+        if predicted is None:
+            predicted = torch.full((len(X),), torch.nan)
+        self._num_idle += 1
+        for k in range(len(X)):
+            if self._strict and self.ledger.spent + float(predicted[k]) > self._budget:
+                return "unaffordable"
+            x = X[k : k + 1]
+            for j, mask in enumerate(self._parts(x, masks[k : k + 1])):
+                self._num_idle = 0
+                answer = self._answer(x, mask, _stream(seed, k, j))
+                first, seconds = k + j == 0, decision.policy_seconds
+                self.ledger.book(
+                    x,
+                    answer,
+                    decision=decision.number,
+                    predicted_cost=float(predicted[k]) if j == 0 else 0.0,
+                    seconds=(seconds, decision.fit_seconds) if first else (0.0, 0.0),
+                    effort=decision.effort if first else _NO_EFFORT,
+                )
+                self._note_failures(X[k], answer)
+                if self.ledger.spent >= self._budget:
+                    return "budget"
+                if self.failures.all_closed:
+                    return "failing"
+        if self._num_idle < _MAX_IDLE:
+            return "running"
+        return "exhausted" if self.known_failures() is None else "failing"
+
+    def known_failures(self) -> Failures | None:
+        """What policies are told of failures, None if there were none."""
+        return self.failures.failures(self.ledger.X)
+
+    def missing(
+        self, initial: EvaluationRequest, cost_model: Model | None
+    ) -> EvaluationRequest | None:
+        r"""The next attempt at an outcome without any value, at an initial design.
+
+        Args:
+            initial: The initial design.
+            cost_model: The believed costs, None if there are none.
+
+        Returns:
+            The attempt, None if all are given up; their outcomes are closed then.
+        """
+        failures = self.failures.failures(initial.X)
+        never = self.ledger.Y.isnan().all(dim=0)
+        wanted = never.expand(len(initial.X), -1)
+        if failures is not None:
+            wanted = wanted & ~failures.forbidden(initial.X)
+        if not bool(wanted.any()):
+            for name, lost in zip(self._names, never.tolist(), strict=True):
+                if lost:
+                    self.closed.setdefault(name, "failed at every initial design")
+            return None
+        row = int(wanted.any(dim=-1).to(torch.int8).argmax())
+        X, mask = initial.X[[row]], wanted[[row]]
+        if cost_model is None:
+            return EvaluationRequest(X, mask)
+        return EvaluationRequest(X, mask, cost=predicted_costs(cost_model, X, mask))
+
+    def _parts(self, X: Tensor, mask: Tensor) -> list[Tensor]:
+        """What is not given up of a request, in the parts in which it is measured.
+
+        An error of a joint measurement does not say which outcome is to blame: what
+        failed at its last attempt is measured on its own.
+        """
+        failures = self.failures.failures(X)
+        if failures is None:
+            return [mask] if bool(mask.any()) else []
+        mask = mask & ~failures.forbidden(X)
+        suspects = torch.tensor(self.failures.suspects, device=mask.device)
+        alone = torch.diag_embed((mask & suspects)[0]).split(1)
+        parts = [mask & ~suspects, *alone]
+        return [part for part in parts if bool(part.any())]
+
+    def _answer(self, X: Tensor, mask: Tensor, seed: int) -> Answer:
+        answer = self._record.answer(mask.shape[-1])
+        if answer is None:
+            with manual_seed(seed):
+                answer = self.ledger.ask(X, mask, reraise=self._reraise)
+            self._record.add_answer(answer)
+        return answer
+
+    def _note_failures(self, x: Tensor, answer: Answer) -> None:
+        for i in self.failures.note(x, answer.measured, answer.failed):
+            self.closed[self._names[i]] = (
+                f"failed at {self.failures.closed[i]} designs in a row, at last:"
+                f" {answer.errors[i]}"
+            )
+
+
+def _stream(seed: int, row: int, part: int) -> int:
+    """A seed per measurement of a request.
+
+    PyTorch's generator on CPUs reads 32 bits of its seed: larger strides would be lost.
+    """
+    if row == part == 0:
+        return seed
+    entropy = (seed % 2**64, row, part)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
