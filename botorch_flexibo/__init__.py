@@ -14,7 +14,12 @@ from botorch_flexibo.acquisition import (
     qFlexiBOLookahead,
 )
 from botorch_flexibo.callbacks import ProgressBar
-from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.exceptions import (
+    ExperimentLockedError,
+    ExperimentStorageError,
+    InvalidCostError,
+)
+from botorch_flexibo.failures import RaiseFailures, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory
 from botorch_flexibo.loop import InitialDesign, run_decoupled_optimization
 from botorch_flexibo.models import DecoupledModelFitter, fit_decoupled_model
@@ -43,6 +48,8 @@ __all__ = [
     "DecoupledHistory",
     "DecoupledModelFitter",
     "EvaluationRequest",
+    "ExperimentLockedError",
+    "ExperimentStorageError",
     "FlexiBO",
     "FlexiBOFactory",
     "InitialDesign",
@@ -51,8 +58,10 @@ __all__ = [
     "LookaheadFactory",
     "PABOPolicy",
     "ProgressBar",
+    "RaiseFailures",
     "RandomPolicy",
     "SearchSpace",
+    "TolerateFailures",
     "VariancePerCostPolicy",
     "fit_decoupled_model",
     "optimize_acqf_decoupled",
