@@ -14,11 +14,7 @@ from botorch_flexibo.acquisition import (
     qFlexiBOLookahead,
 )
 from botorch_flexibo.callbacks import ProgressBar
-from botorch_flexibo.exceptions import (
-    ExperimentLockedError,
-    ExperimentStorageError,
-    InvalidCostError,
-)
+from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.failures import RaiseFailures, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory
 from botorch_flexibo.loop import InitialDesign, run_decoupled_optimization
@@ -48,8 +44,6 @@ __all__ = [
     "DecoupledHistory",
     "DecoupledModelFitter",
     "EvaluationRequest",
-    "ExperimentLockedError",
-    "ExperimentStorageError",
     "FlexiBO",
     "FlexiBOFactory",
     "InitialDesign",
