@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from botorch.models.model import ModelList
-from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from botorch_flexibo.checkpoint import RunRecord
 from botorch_flexibo.models.decoupled import DecoupledModelFitter, FittedParameters
+from botorch_flexibo.utils.seeds import seeded
 
 
 class RecordedFits:
@@ -95,7 +95,7 @@ class RecordedFits:
         if self._read is not None:
             self._fitter.load_state_dict(self._known, *self._read)
             self._read = None
-        with manual_seed(self._seed):
+        with seeded(self._seed):
             return self._fitter.fit(X, Y)
 
 

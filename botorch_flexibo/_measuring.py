@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from botorch.models.model import Model
-from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from botorch_flexibo._ledger import Ledger
@@ -22,6 +21,7 @@ from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.seeds import seeded
 
 # So many decisions in a row that ask only for what is given up end the run.
 _MAX_IDLE = 10
@@ -157,7 +157,7 @@ class Measuring:
     def _answer(self, X: Tensor, mask: Tensor, seed: int) -> Answer:
         answer = self._record.answer(mask.shape[-1])
         if answer is None:
-            with manual_seed(seed):
+            with seeded(seed):
                 answer = self.ledger.ask(X, mask, reraise=self._reraise)
             self._record.add_answer(answer)
         return answer

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.model import Model, ModelList
-from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from botorch_flexibo._fits import RecordedFits
@@ -26,6 +25,7 @@ from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.fronts import hypervolume
+from botorch_flexibo.utils.seeds import seeded
 
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
@@ -204,7 +204,7 @@ class Run:
         before = policy.effort
         start = time.perf_counter()
         try:
-            with manual_seed(self._measurement_seed()):
+            with seeded(self._measurement_seed()):
                 request = policy(model, state)
         except CandidateGenerationError:
             self._effort += policy.effort - before
@@ -231,7 +231,7 @@ class Run:
         """What a policy with a memory asks for now, None for nothing."""
         model = self._model_for(policy)
         try:
-            with manual_seed(self._measurement_seed()):
+            with seeded(self._measurement_seed()):
                 return policy(model, state)
         except CandidateGenerationError:
             return None
@@ -312,7 +312,7 @@ class Run:
             and num_paid > self._num_learned_costs
         ):
             start = time.perf_counter()
-            with manual_seed(self._measurement_seed()):
+            with seeded(self._measurement_seed()):
                 self._cost_model = self._cost_model.update(self._ledger.paid_costs())
             self._fit_seconds += time.perf_counter() - start
             self._num_learned_costs = num_paid

@@ -165,6 +165,8 @@ class FailureLog:
     ) -> list[int]:
         r"""Note a request that was answered.
 
+        A success opens its outcome again, if it was closed.
+
         Args:
             x: A ``d``-dim tensor: the design.
             measured: For each outcome whether it was measured.
@@ -183,6 +185,7 @@ class FailureLog:
             if measured[i]:
                 self._successes[i] += 1
                 self._in_a_row[i] = 0
+                self.closed[i] = 0
                 if design in self._failed:
                     self._failed[design][i] = 0
             if not failed[i]:

@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     case, path = CASES[name], path_in(tmp_path)
     full = case.run()
     assert len(full.records) > 6
-    lengths = []
+    lengths, history = [], full
     for _ in range(len(full.records)):
         # Also within batches and within the initial design.
         history = case.run(stop_at(3), checkpoint=path)
@@ -206,6 +206,7 @@ def test_failures_are_remembered(tmp_path: Path) -> None:
         )
 
     full, path = run(None), path_in(tmp_path)
+    history = full
     assert full.num_failures["dear"] > 1
     for _ in range(len(full.records)):
         history = run(3, checkpoint=path)

@@ -153,7 +153,7 @@ def test_on_any_finite_space_every_open_pair_is_measured_once(data: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "steps", [2_000, pytest.param(10_000, marks=pytest.mark.slow)], ids=str
+    "steps", [1_000, pytest.param(10_000, marks=pytest.mark.slow)], ids=str
 )
 def test_a_long_run_never_asks_for_what_is_measured_or_given_up(steps: int) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -8,14 +8,32 @@ from typing import Any
 
 import pytest
 import torch
+from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import ModelList
 from torch import Tensor
 
-from botorch_flexibo import InvalidCostError
+from botorch_flexibo import (
+    AcquisitionPolicy,
+    CoupledPolicy,
+    FlexiBOFactory,
+    InvalidCostError,
+    LookaheadFactory,
+    PABOPolicy,
+    RandomPolicy,
+    VariancePerCostPolicy,
+)
+from botorch_flexibo.failures import Failures
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
-from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.policies import (
+    DecoupledState,
+    DiscretizedPolicy,
+    HVKGFactory,
+    IntersectedFlexiBOFactory,
+    LinearKGFactory,
+    Policy,
+)
 
 X = torch.tensor([[0.0, 0.0], [0.5, 1.0], [1.0, 0.25]], dtype=torch.float64)
 NAN = math.nan
@@ -113,3 +131,90 @@ def test_the_base_class_demands_a_call() -> None:
             return EvaluationRequest(state.X[:1], torch.tensor([[True, False]]))
 
     assert First()(ModelList(), state()).X.tolist() == [[0.0, 0.0]]
+
+
+# --- what may be asked for ------------------------------------------------------------
+
+
+def failed(**changes: Any) -> Failures:
+    values: dict[str, Any] = {
+        "X": torch.tensor([[0.0, 0.0], [0.25, 0.25]], dtype=torch.float64),
+        "counts": torch.tensor([[0, 2], [1, 2]]),
+        "max_attempts": 2,
+        "closed": torch.tensor([False, False]),
+    }
+    return Failures(**(values | changes))
+
+
+def test_what_is_measured_pending_or_given_up_is_not_open() -> None:
+    new = torch.tensor([[0.25, 0.25], [0.75, 0.5]], dtype=torch.float64)
+    asked = torch.cat([X, new])
+    everything_else = [[False, True], [True, True], [False, False]]
+    assert state().open_outcomes(asked).tolist() == everything_else + [[True, True]] * 2
+    # The last one is being measured twice, on one outcome each time.
+    twice = state(
+        X_pending=torch.stack([X[1], new[1], new[1]]),
+        X_pending_evaluation_mask=torch.tensor(
+            [[True, False], [True, False], [False, True]]
+        ),
+    )
+    assert twice.open_outcomes(asked).tolist() == [
+        [False, True], [False, True], [False, False], [True, True], [False, False]
+    ]  # fmt: skip
+    without_mask = state(X_pending=new[:1])
+    assert without_mask.open_outcomes(new).tolist() == [[False, False], [True, True]]
+    given_up = state(failures=failed())
+    assert given_up.open_outcomes(asked).tolist() == [
+        [False, False], [True, True], [False, False], [True, False], [True, True]
+    ]  # fmt: skip
+    closed = state(failures=failed(closed=torch.tensor([True, False])))
+    assert not closed.open_outcomes(asked)[:, 0].any()
+
+
+def test_masks_are_open_without_their_closed_outcomes() -> None:
+    masks = torch.tensor([[True, True], [True, False]])
+    assert state().open_masks(masks) is masks
+    assert state().open_masks(None) is None
+    closed = state(failures=failed(closed=torch.tensor([True, False])))
+    for asked in (masks, None):
+        assert closed.open_masks(asked).tolist() == [[False, True]]  # pyright: ignore
+    with pytest.raises(CandidateGenerationError, match="closed"):
+        closed.open_masks(masks[1:])
+
+
+# --- checkpoints ----------------------------------------------------------------------
+
+
+def test_policies_have_a_memory_unless_they_are_known_to_have_none() -> None:
+    flexibo = AcquisitionPolicy(FlexiBOFactory())
+    memoryless = [
+        RandomPolicy(),
+        flexibo,
+        AcquisitionPolicy(LookaheadFactory()),
+        AcquisitionPolicy(HVKGFactory()),
+        AcquisitionPolicy(LinearKGFactory()),
+        CoupledPolicy(),
+        VariancePerCostPolicy(),
+        DiscretizedPolicy(flexibo),
+    ]
+    assert [policy.has_memory for policy in memoryless] == [False] * len(memoryless)
+    intersected = AcquisitionPolicy(IntersectedFlexiBOFactory(FlexiBOFactory()))
+    coupled = CoupledPolicy(lambda model, state: model)  # pyright: ignore
+    remembering = [
+        PABOPolicy(),
+        intersected,
+        DiscretizedPolicy(intersected),
+        coupled,
+        VariancePerCostPolicy(coupled),
+    ]
+    assert [policy.has_memory for policy in remembering] == [True] * len(remembering)
+
+
+def test_names_tell_what_a_policy_is_made_of() -> None:
+    policy = DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory(), q=3), 50)
+    assert (
+        policy.name == "DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory, q=3), 50)"
+    )
+    assert PABOPolicy().name == "PABOPolicy"
+    coupled = "CoupledPolicy(qlognehvi_factory, q=1)"
+    assert VariancePerCostPolicy().name == f"VariancePerCostPolicy({coupled})"
