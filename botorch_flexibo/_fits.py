@@ -103,5 +103,13 @@ def _equal(new: FittedParameters, old: FittedParameters | None) -> bool:
     return (
         old is not None
         and new.num_rows == old.num_rows
-        and all(torch.equal(p, old.parameters[n]) for n, p in new.parameters.items())
+        and all(
+            torch.equal(_plain(p), _plain(old.parameters[name]))
+            for name, p in new.parameters.items()
+        )
     )
+
+
+def _plain(parameter: Tensor) -> Tensor:
+    """As it is read from a record, wherever and in whatever precision it is used."""
+    return parameter.to("cpu", torch.float64)

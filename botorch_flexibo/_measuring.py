@@ -148,7 +148,7 @@ class Measuring:
         failures = self.failures.failures(X)
         if failures is None:
             return [mask] if bool(mask.any()) else []
-        mask = mask & ~failures.forbidden(X)
+        mask = mask & ~failures.forbidden(X).to(mask.device)
         suspects = torch.tensor(self.failures.suspects, device=mask.device)
         alone = torch.diag_embed((mask & suspects)[0]).split(1)
         parts = [mask & ~suspects, *alone]

@@ -37,8 +37,10 @@ from botorch_flexibo.ax.metadata import (
     objective_names,
     payment_of,
     pending,
+    request_of,
 )
 from botorch_flexibo.ax.plan import PlanProgress
+from botorch_flexibo.failures import FailureLog
 from botorch_flexibo.models import PaidCosts
 
 _CONSTANT = r"Data \(outcome observations\) is not standardized"
@@ -172,6 +174,7 @@ class DecoupledTorchAdapter(TorchAdapter):
             paid=self._paid(objectives),
             columns=self._columns(digest),
             num_proposed=len(experiment.trials) + len(proposals),
+            failures=self._failures(objectives),
             memory=proposals[-1][1].memory if proposals else last_memory(experiment),
         )
 
@@ -212,6 +215,36 @@ class DecoupledTorchAdapter(TorchAdapter):
                 setups.append(0.0 if set_up else torch.nan)
         table = self._array_to_tensor(costs).reshape(-1, len(objectives))
         return PaidCosts(self._rows(features), table, self._array_to_tensor(setups))
+
+    def _failures(self, objectives: tuple[str, ...]) -> FailureLog:
+        """What failed, in the order of the trials.
+
+        A metric that was asked for and has no data failed. Trials of other origin can
+        only succeed, as nobody knows what was asked for.
+        """
+        experiment = experiment_behind(self)
+        measured = measured_metrics(experiment)
+        generator = cast(DecoupledGenerator, self.generator)
+        log = FailureLog(len(objectives), generator.tolerance)
+        ended = [
+            (trial, arm)
+            for trial in experiment.trials.values()
+            if trial.status.is_completed or trial.status.is_failed
+            for arm in trial.arms
+        ]
+        rows = self._rows([self._features(arm) for _, arm in ended])
+        for row, (trial, arm) in zip(rows, ended, strict=True):
+            # Ax leaves data of failed trials out of the models.
+            known = measured.get((trial.index, arm.name), set())
+            known = known if trial.status.is_completed else set()
+            request = request_of(trial, arm)
+            asked = known if request is None else set(request.objectives)
+            log.note(
+                row,
+                measured=[name in known for name in objectives],
+                failed=[name in asked - known for name in objectives],
+            )
+        return log
 
     def _columns(self, digest: SearchSpaceDigest) -> Columns:
         parameters = experiment_behind(self).search_space.parameters

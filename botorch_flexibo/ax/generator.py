@@ -31,6 +31,7 @@ from botorch_flexibo.ax.inputs import (
 from botorch_flexibo.ax.metadata import Request
 from botorch_flexibo.ax.plan import MeasurementPlan
 from botorch_flexibo.ax.policies import build_policy, recall, remembered
+from botorch_flexibo.failures import TolerateFailures
 from botorch_flexibo.models import CostModel
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState
@@ -88,6 +89,7 @@ class DecoupledGenerator(BoTorchGenerator):
         acquisition_options: dict[str, Any] | None = None,
         costs: dict[str, Any] | None = None,
         fidelity: dict[str, float] | None = None,
+        failures: dict[str, int] | None = None,
         seed: int = 0,
         surrogate_spec: SurrogateSpec | None = None,
         refit_on_cv: bool = False,
@@ -99,6 +101,7 @@ class DecoupledGenerator(BoTorchGenerator):
             acquisition_options: Its options.
             costs: What :meth:`Costs.to_json` returns.
             fidelity: The target of each parameter that is a fidelity.
+            failures: The numbers of :class:`TolerateFailures`. None means its defaults.
             seed: Seed of all randomness.
             surrogate_spec: The models. None means Ax's defaults, one per objective.
             refit_on_cv: Whether to fit again in each fold of a cross-validation.
@@ -117,6 +120,7 @@ class DecoupledGenerator(BoTorchGenerator):
         build_policy(acquisition, self.policy_options)  # refuses names
         self.costs = Costs.from_json(costs or {"run": {}, "learned": False})
         self.fidelity = fidelity or {}
+        self.tolerance = TolerateFailures(**(failures or {}))
         self.seed = seed
         self.proposals = Proposals()
 
@@ -202,6 +206,8 @@ class DecoupledGenerator(BoTorchGenerator):
         # The model learns from designs elsewhere, which only users can attach.
         inside = _is_inside(X, space)
         X_known = X[inside] if inside.any() else X
+        failures = inputs.failures.failures(X)
+        costs = inputs.failures.believed_costs(self._cost_model(inputs), failures)
         return DecoupledState(
             X=X[inside],
             Y=Y[inside],
@@ -209,7 +215,7 @@ class DecoupledGenerator(BoTorchGenerator):
             ref_point=self._ref_point(
                 _at(X_known, targets), options.objective_thresholds, inputs
             ),
-            cost_model=self._cost_model(inputs),
+            cost_model=costs,
             iteration=inputs.num_proposed + 1,
             seed=self.seed * _SEED_STRIDE + inputs.num_proposed,
             target_fidelities=targets,
@@ -217,6 +223,7 @@ class DecoupledGenerator(BoTorchGenerator):
             X_pending_evaluation_mask=(
                 inputs.pending_mask if len(inputs.X_pending) > 0 else None
             ),
+            failures=failures,
         )
 
     def _datasets(self, objectives: Sequence[str]) -> list[SupervisedDataset]:

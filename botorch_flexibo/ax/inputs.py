@@ -12,6 +12,7 @@ from torch import Tensor
 
 from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.metadata import Request
+from botorch_flexibo.failures import FailureLog
 from botorch_flexibo.models import PaidCosts
 
 
@@ -26,6 +27,7 @@ class DecoupledInputs:
         paid: What was paid so far.
         columns: How columns of designs read as parameters.
         num_proposed: How many trials exist or were proposed in this call.
+        failures: Which measurements failed.
         memory: What the policy remembered at its last decision, None if nothing.
     """
 
@@ -35,6 +37,7 @@ class DecoupledInputs:
     paid: PaidCosts
     columns: Columns
     num_proposed: int
+    failures: FailureLog
     memory: Mapping[str, Any] | None = None
 
 

@@ -3,6 +3,7 @@ r"""The generation strategy: initial designs by a plan, then single measurements
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ax.core.trial_status import TrialStatus
@@ -20,6 +21,7 @@ from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
 from botorch_flexibo.ax.plan import MeasurementPlan, cheap_first
 from botorch_flexibo.ax.policies import build_policy
 from botorch_flexibo.ax.registry import FlexiboGenerators
+from botorch_flexibo.failures import TolerateFailures
 
 _INITIAL = "initial designs"
 _DECOUPLED = "decoupled"
@@ -34,6 +36,7 @@ def flexibo_generation_strategy(
     acquisition: str = "lookahead",
     acquisition_options: Mapping[str, Any] | None = None,
     fidelity: Mapping[str, float] | None = None,
+    failures: TolerateFailures | None = None,
     seed: int = 0,
     max_parallelism: int | None = None,
 ) -> GenerationStrategy:
@@ -59,6 +62,10 @@ def flexibo_generation_strategy(
         fidelity: The target of each parameter that is a fidelity, for example
             ``{"epochs": 81}``. The front is wanted there; trials may be elsewhere. For
             the acquisition ``"lookahead"`` only.
+        failures: When a measurement that failed is not asked for again. A metric that
+            failed is believed to cost ``(attempts + 1) / (successes + 1)`` times as
+            much; one that is closed is opened again by a value, also one of a trial
+            that you attach. None means the defaults.
         seed: Seed of all randomness.
         max_parallelism: How many measurements may run at once. None means any number.
 
@@ -96,6 +103,7 @@ def flexibo_generation_strategy(
         "acquisition_options": options,
         "costs": costs.to_json(),
         "fidelity": dict(fidelity or {}),
+        "failures": asdict(failures or TolerateFailures()),
         "seed": seed,
     }
     nodes = [
