@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 NOTEBOOK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test coverage lint types format notebooks docs build \
+.PHONY: help env demo bench-smoke peers test coverage lint types format notebooks docs build \
     install-test clean
 
 help: ## Show this list.
@@ -50,6 +50,15 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## Run the demonstration; figures and numbers go to out/.
 	$(PY) -m benchmarks.demo --out out
+
+bench-smoke: $(STAMP) ## Run every benchmark config at toy size, nothing kept.
+	$(ONE_THREAD) $(PY) -m benchmarks.run --smoke
+
+# SMAC3 brings a Dask and a ConfigSpace of its own; the benchmarks talk to it by a pipe.
+peers: $(STAMP) ## Create the environment of SMAC3, which two benchmarks compare with.
+	$(PY) -m venv build/peers/smac
+	build/peers/smac/bin/python -m pip install --disable-pip-version-check --quiet \
+	    smac==2.4.1
 
 test: $(STAMP) ## Run tests and docstring examples (PYTEST_ARGS="-k name" narrows).
 	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(PYTEST_ARGS)

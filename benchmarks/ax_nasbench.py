@@ -29,7 +29,7 @@ from ax.api.configs import ChoiceParameterConfig
 from botorch.utils.sampling import manual_seed
 from tqdm import tqdm
 
-from benchmarks.environment import describe
+from benchmarks.environment import describe, stored
 from botorch_flexibo.ax import (
     complete_measurement,
     flexibo_generation_strategy,
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    rows = _stored(args.out)
+    rows = stored(args.out)
     done = {(row["method"], row["seed"]) for row in rows}
     cases = [(m, s) for s in range(args.seeds) for m in METHODS if (m, s) not in done]
     context = multiprocessing.get_context("spawn")
@@ -210,13 +210,7 @@ def main() -> None:
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs"):
             with args.out.open("a") as file:
                 file.write(json.dumps(future.result()) + "\n")
-    print_table(_stored(args.out))
-
-
-def _stored(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    print_table(stored(args.out))
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

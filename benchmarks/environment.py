@@ -34,6 +34,13 @@ def describe() -> dict[str, Any]:
     }
 
 
+def stored(path: Path) -> list[dict[str, Any]]:
+    """All lines of a result file, none if it does not exist."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Store a result beside its environment."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.peers.multi_fidelity import (
+    AtTarget,
+    MultiFidelityHVKGPolicy,
+    momf_policy,
+)
+from benchmarks.peers.nsga2 import NSGA2Policy
+from benchmarks.peers.optuna_tpe import OptunaPolicy
+from benchmarks.peers.pesmo import pesmo_policy
+from benchmarks.peers.smac3 import SMACPolicy
+from benchmarks.problems import typical_costs
 from botorch_flexibo import (
     AcquisitionPolicy,
     CoupledPolicy,
@@ -30,14 +40,9 @@ from botorch_flexibo.test_functions import DecoupledProblem
 MethodFactory = Callable[[DecoupledProblem], Policy]
 
 
-def _typical_costs(problem: DecoupledProblem) -> torch.Tensor:
-    """What a user knows beforehand: about how much a measurement costs."""
-    return problem.cost(problem.discretize(100, seed=0)).mean(dim=0)
-
-
 def _flexibo(problem: DecoupledProblem, **options: float) -> Policy:
     """Up to 25 cheap measurements per decision, or one dear one."""
-    dearest = float(_typical_costs(problem).max())
+    dearest = float(typical_costs(problem).max())
     return AcquisitionPolicy(FlexiBOFactory(**options), q=25, batch_cost=dearest)
 
 
@@ -45,15 +50,15 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
     return torch.ones(1, problem.num_objectives, dtype=torch.bool)
 
 
-def _lookahead(problem: DecoupledProblem, **options: Any) -> Policy:
-    """Up to 8 cheap measurements per decision, each priced at a fiftieth of a dear one.
+def _lookahead(problem: DecoupledProblem, *, q: int = 8, **options: Any) -> Policy:
+    """Up to q cheap measurements per decision, each priced at a fiftieth of a dear one.
 
     A batch ends when it costs a tenth of a dear measurement.
     """
-    dearest = float(_typical_costs(problem).max())
+    dearest = float(typical_costs(problem).max())
     return AcquisitionPolicy(
         LookaheadFactory(decision_cost=dearest / 50, **options),
-        q=8,
+        q=q,
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128),
     )
@@ -90,7 +95,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
     "FlexiBO, beta=1": lambda problem: _flexibo(problem, beta=1.0),
     "FlexiBO, log cost": lambda problem: AcquisitionPolicy(
-        FlexiBOFactory(weighting=LogDamped(float(_typical_costs(problem).min())))
+        FlexiBOFactory(weighting=LogDamped(float(typical_costs(problem).min())))
     ),
     "FlexiBO, no cost": lambda _: AcquisitionPolicy(
         FlexiBOFactory(weighting=unweighted)
@@ -99,6 +104,9 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
     ),
+    "look-ahead FlexiBO, q=1": lambda problem: _lookahead(problem, q=1),
+    "look-ahead FlexiBO, q=2": lambda problem: _lookahead(problem, q=2),
+    "look-ahead FlexiBO, q=4": lambda problem: _lookahead(problem, q=4),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
@@ -116,4 +124,20 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "random, equal money": lambda _: RandomPolicy(),
     "random, coupled": lambda problem: RandomPolicy(_all_outcomes(problem)),
     "random, decoupled": lambda _: RandomPolicy(weighting=unweighted),
+    "random, target only": lambda problem: AtTarget(
+        RandomPolicy(_all_outcomes(problem))
+    ),
+    "coupled qLogNEHVI, target only": lambda _: AtTarget(
+        CoupledPolicy(max_candidates=256)
+    ),
+    "MOMF": lambda _: momf_policy(),
+    "MF-HVKG, reduced": lambda _: MultiFidelityHVKGPolicy(),
+    "PESMO": lambda _: pesmo_policy(),
+    "NSGA-II": lambda _: NSGA2Policy(),
+    "Optuna, TPE": lambda problem: OptunaPolicy(problem.categorical_features),
+    "SMAC3, ParEGO": lambda problem: SMACPolicy(problem.categorical_features),
+    "SMAC3, ParEGO and Hyperband": lambda problem: SMACPolicy(
+        problem.categorical_features,
+        budgets=problem.space.epochs,  # pyright: ignore[reportAttributeAccessIssue]
+    ),
 }

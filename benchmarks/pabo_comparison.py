@@ -8,7 +8,7 @@ completely measured designs and end with the same number of expensive evaluation
 and largest hypervolume are those of the finite set.
 
 The lead of PABO is the expensive objective. NSGA-II and predictive entropy search are
-described in ``benchmarks.pabo_peers``.
+described in ``benchmarks.peers``.
 
 Runs are appended to a file as they end, and those that are in it already are not
 repeated. A run stores its state after each number of expensive evaluations, with all
@@ -36,10 +36,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.battery import stored
-from benchmarks.environment import describe
+from benchmarks.environment import describe, stored
 from benchmarks.methods import METHODS
-from benchmarks.pabo_peers import NSGA2Policy, pesmo_policy
 from botorch_flexibo import (
     DecoupledHistory,
     InitialDesign,
@@ -121,8 +119,8 @@ COMPARED: dict[str, Callable[[TabularProblem], Policy]] = PABO | {
     "look-ahead FlexiBO": METHODS["look-ahead FlexiBO"],
     "coupled qLogNEHVI": METHODS["coupled qLogNEHVI"],
     "random": METHODS["random, coupled"],
-    "NSGA-II": lambda _: NSGA2Policy(),
-    "PESMO": lambda _: pesmo_policy(),
+    "NSGA-II": METHODS["NSGA-II"],
+    "PESMO": METHODS["PESMO"],
 }
 
 

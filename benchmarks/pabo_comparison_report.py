@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmarks.battery import stored
+from benchmarks.environment import stored
 from benchmarks.pabo_comparison import COMPARED, RESULTS, SETTINGS
 from botorch_flexibo.policies.supervisor import Gate, Schedule
 

@@ -234,7 +234,7 @@ class LookaheadFactory:
         beta: The confidence scale.
         loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`. The
             default adds the expected growth of the front of means to the reduction of
-            the region; it did best in ``benchmarks.battery``.
+            the region; it did best in the battery of ``benchmarks/``.
         quadrature_nodes: Nodes per measurement.
         num_designs: The largest number of reference designs. None takes 128 for two
             outcomes and 64 for more, where values cost their square.

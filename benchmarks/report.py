@@ -1,0 +1,196 @@
+"""Tables and figures of stored experiments; nothing is run.
+
+    python -m benchmarks.report real --figure docs/figures/real.png
+
+Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
+measured, at the target fidelity. *identified*: the truth of the front that a model of
+the data points to. The regret of a run is log10(1 - identified share), at least -4,
+averaged over the budget. Intervals are 95 % of the mean (Student's t); differences are
+paired by problem and seed. Ranks are of the regret; two methods whose mean ranks differ
+by less than the critical difference (Nemenyi, 5 %) are not told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.experiment import FOLDER, KEY, Store
+
+INSTANCE = ["problem", "seed"]
+TARGETS = (0.9, 0.95, 0.99)
+SMALLEST_REGRET = 1e-4
+LEVEL = 0.95
+
+
+def interval(values: pd.Series) -> float:
+    """Half the width of the interval of the mean, NaN for a single value."""
+    if len(values) < 2:
+        return np.nan
+    return float(values.sem() * stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
+
+
+def regrets(curves: pd.DataFrame) -> pd.DataFrame:
+    """Mean log regret, one row per instance, one column per method."""
+    log = np.log10((1 - curves["identified"]).clip(lower=SMALLEST_REGRET))
+    means = curves.assign(regret=log).groupby(KEY)["regret"].mean()
+    return means.unstack("method")
+
+
+def shares(runs: pd.DataFrame) -> pd.DataFrame:
+    """Final shares per problem and method, with intervals, and what they took."""
+    rows = []
+    for (problem, method), group in runs.groupby(["problem", "method"], sort=False):
+        row = {"problem": problem, "method": method, "seeds": len(group)}
+        for name in ("measured", "identified"):
+            row[name] = f"{group[name].mean():.3f} +- {interval(group[name]):.3f}"
+        row["decisions"] = f"{group['decisions'].mean():.0f}"
+        row["optimizer s"] = f"{group['optimizer_seconds'].mean():.0f}"
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(["problem", "method"])
+
+
+def cost_to_reach(curves: pd.DataFrame, share: float, column: str) -> pd.DataFrame:
+    """Cost at which a share is reached for good, infinite if it is not.
+
+    Interpolated between the points of the grid. One row per instance, one column per
+    method.
+    """
+
+    def cost(group: pd.DataFrame) -> float:
+        values, spent = group[column].to_numpy(), group["spent"].to_numpy()
+        below = np.flatnonzero(values < share)
+        if len(below) == 0:
+            return float(spent[0])
+        last = below[-1]
+        if last + 1 == len(values):
+            return np.inf
+        rise = (share - values[last]) / (values[last + 1] - values[last])
+        return float(spent[last] + rise * (spent[last + 1] - spent[last]))
+
+    columns = curves[[*KEY, "spent", column]].sort_values("spent")
+    costs = columns.groupby(KEY)[["spent", column]].apply(cost)
+    return costs.unstack("method")
+
+
+def reached(curves: pd.DataFrame, share: float, column: str) -> pd.DataFrame:
+    """Median costs per problem; "-" where most runs did not reach the share."""
+    median = cost_to_reach(curves, share, column).groupby("problem").median()
+    return median.map(lambda cost: "-" if np.isinf(cost) else f"{cost:.1f}")
+
+
+def ranks(frame: pd.DataFrame) -> tuple[pd.Series, float]:
+    """Mean ranks, the best first, and the critical difference of two of them."""
+    number, count = frame.shape
+    mean = frame.rank(axis="columns").mean().sort_values()
+    quantile = stats.studentized_range.ppf(LEVEL, count, np.inf) / np.sqrt(2)
+    return mean, float(quantile * np.sqrt(count * (count + 1) / (6 * number)))
+
+
+def paired(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """What each method loses on the reference, on the instances that all finished."""
+    mean_ranks, critical = ranks(frame)
+    rows = []
+    for method in mean_ranks.index:
+        difference = frame[method] - frame[reference]
+        better, worse = (difference < 0).sum(), (difference > 0).sum()
+        rows.append(
+            {
+                "method": method,
+                "mean log regret": frame[method].mean(),
+                "mean rank": mean_ranks[method],
+                f"minus {reference}": difference.mean(),
+                "+-": interval(difference),
+                "better / worse": f"{better} / {worse}",
+            }
+        )
+    table = pd.DataFrame(rows).set_index("method").round(3)
+    table.index.name = f"{len(frame)} instances, critical difference {critical:.2f}"
+    return table
+
+
+def print_tables(
+    store: Store, title: str, reference: str = "look-ahead FlexiBO"
+) -> None:
+    """All tables of an experiment, as text."""
+    runs, curves = store.runs(), store.curves()
+    print(f"\n{title}\n\n{shares(runs).to_string()}")
+    for column in ("measured", "identified"):
+        for share in TARGETS:
+            costs = reached(curves, share, column)
+            print(f"\ncost to reach {share:.0%} ({column})\n{costs.to_string()}")
+    frame = regrets(curves).dropna()
+    chosen = reference if reference in frame else frame.columns[0]
+    if len(frame) > 0:
+        print(f"\n{paired(frame, chosen).to_string()}")
+
+
+def plot(store: Store, path: Path) -> None:
+    """Shares against cost and against dear measurements, one column per problem."""
+    curves = store.curves()
+    problems = list(curves["problem"].unique())
+    methods = list(curves["method"].unique())
+    views = [
+        ("spent", "measured", "cost [complete measurements]"),
+        ("spent", "identified", "cost [complete measurements]"),
+        ("dear", "measured", "dear measurements"),
+        ("optimizer_seconds", "measured", "optimiser [s]"),
+    ]
+    size = (3.1 * len(problems), 2.5 * len(views))
+    figure, axes = plt.subplots(
+        len(views), len(problems), figsize=size, squeeze=False, layout="constrained"
+    )
+    for row, (x, y, label) in zip(axes, views, strict=True):
+        for axis, problem in zip(row, problems, strict=True):
+            part = curves[curves["problem"] == problem]
+            for k, method in enumerate(methods):
+                _band(axis, part[part["method"] == method], x, y, f"C{k}")
+            axis.set(xlabel=label, ylim=(None, 1.0))
+        row[0].set_ylabel(f"share, {y}")
+    for axis, problem in zip(axes[0], problems, strict=True):
+        axis.set_title(problem)
+    for axis in axes[-1]:
+        axis.set_xscale("symlog")
+    handles = [plt.Line2D([], [], color=f"C{k}") for k in range(len(methods))]
+    figure.legend(handles, methods, loc="outside lower center", ncols=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _band(axis: plt.Axes, curves: pd.DataFrame, x: str, y: str, color: str) -> None:
+    """Mean over the seeds at each point of the grid, with its interval."""
+    grouped = curves.groupby("spent")
+    mean, width = grouped[y].mean(), grouped[y].apply(interval).fillna(0.0)
+    place = grouped[x].mean() if x != "spent" else pd.Series(mean.index, mean.index)
+    axis.plot(place, mean, color=color, linewidth=1.2)
+    axis.fill_between(place, mean - width, mean + width, color=color, alpha=0.15)
+
+
+def main() -> None:
+    """Print the tables of configs, and draw the figure of one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="+", help="names of configs")
+    parser.add_argument("--results", type=Path, default=FOLDER / "results")
+    parser.add_argument("--reference", default="look-ahead FlexiBO")
+    parser.add_argument("--figure", type=Path, help="draw the first config")
+    args = parser.parse_args()
+    for name in args.config:
+        print_tables(Store(args.results, name), name, args.reference)
+    if args.figure:
+        plot(Store(args.results, args.config[0]), args.figure)
+
+
+if __name__ == "__main__":
+    main()
