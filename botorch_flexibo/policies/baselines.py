@@ -141,8 +141,7 @@ class RandomPolicy(Policy):
         designs = state.choices
         if designs is None:
             designs = state.space.sample(1, seed=state.seed)
-        costs = state.outcome_costs(designs)  # n x m
-        costs = costs @ masks.to(costs).T  # n x k
+        costs = state.outcome_costs(designs) @ masks.to(designs).T  # n x k
         taken = ~state.open_outcomes(designs)
         free = (taken.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
         if not free.any():
@@ -153,7 +152,7 @@ class RandomPolicy(Policy):
         # First the mask, then a design it is free at.
         chance = 1 / self.weighting(costs.mean(dim=0))
         chance = torch.where(free.any(dim=0), chance, 0.0)
-        mask = int(chance.multinomial(1, generator=generator))
+        mask = int(chance.cpu().multinomial(1, generator=generator))
         rows = free[:, mask].nonzero().squeeze(-1)
         row = rows[int(torch.randint(len(rows), (1,), generator=generator))]
         return EvaluationRequest(
