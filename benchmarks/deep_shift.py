@@ -39,6 +39,7 @@ from botorch_flexibo.nn.data import digits, fashion_mnist
 from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions.deep_shift import (
+    EPOCHS,
     DeepShiftProblem,
     ResumedCostModel,
     TrainingRuns,
@@ -339,6 +340,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("digits", "fashion-mnist"), default="digits")
     parser.add_argument("--data-path", type=Path, nargs=1, default=[])
     parser.add_argument("--network", choices=tuple(NETWORKS), default="resnet")
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", type=Path, help="file for the result")
     args = parser.parse_args()
@@ -346,10 +348,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = args.out / "deep_shift"
     settings = {"data": args.data, "network": args.network, "seed": args.seed}
+    settings["epochs"] = list(args.epochs)
     log = Log(folder / "measurements.jsonl", settings)
     problem = DeepShiftProblem(
         data=digits() if args.data == "digits" else fashion_mnist(*args.data_path),
         network=NETWORKS[args.network],
+        epochs=args.epochs,
         runs=TrainingRuns(seed=args.seed, checkpoints=folder / "checkpoints"),
     )
     search, end = Search(problem, log, args.seed), 60 * args.minutes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import gzip
 import json
 import os
 import platform
@@ -46,3 +48,26 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"environment": describe(), **result}
     path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Store a row of a table at once."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def write_table(content: str, target: Path, script: str) -> None:
+    """Compress a table, and say where it came from."""
+    origin = describe()
+    comment = (
+        f"# Recorded {origin['date']} by benchmarks/{Path(script).name} with torch "
+        f"{origin['versions']['torch']}, {origin['threads']} thread, "
+        f"{origin['machine']}.\n"
+    )
+    target.parent.mkdir(exist_ok=True)
+    # Without a time stamp, so that the same table is the same file.
+    target.write_bytes(gzip.compress((comment + content).encode(), mtime=0))

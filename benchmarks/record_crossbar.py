@@ -10,8 +10,6 @@ are there, the table is written to the package.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import itertools
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +19,7 @@ import pandas as pd
 import torch
 
 import botorch_flexibo.test_functions
-from benchmarks.environment import describe
+from benchmarks.environment import append_row, write_table
 from botorch_flexibo.nn._crossbar_space import (
     LEVELS,
     NETWORK_COLUMNS,
@@ -72,31 +70,6 @@ def record(problem: CrossbarCNNProblem, design: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Store a row at once."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def write_table(source: Path, target: Path) -> None:
-    """Compress the table in the order of the grid, and say where it came from."""
-    origin = describe()
-    comment = (
-        f"# Recorded {origin['date']} by benchmarks/record_crossbar.py with torch "
-        f"{origin['versions']['torch']}, {origin['threads']} thread, "
-        f"{origin['machine']}.\n"
-    )
-    table = pd.read_csv(source).sort_values(list(NETWORK_COLUMNS))
-    content = comment + table.to_csv(index=False)
-    target.parent.mkdir(exist_ok=True)
-    # Without a time stamp, so that the same table is the same file.
-    target.write_bytes(gzip.compress(content.encode(), mtime=0))
-
-
 def main() -> None:
     """Record what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,9 +88,10 @@ def main() -> None:
         if tuple(settings.values()) in done:
             continue
         row = record(problem, design)
-        append(args.partial, row)
+        append_row(args.partial, row)
         print(*row.values(), flush=True)
-    write_table(args.partial, args.out)
+    table = pd.read_csv(args.partial).sort_values(list(NETWORK_COLUMNS))
+    write_table(table.to_csv(index=False), args.out, __file__)
 
 
 if __name__ == "__main__":

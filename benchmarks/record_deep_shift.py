@@ -10,7 +10,6 @@ there, the table is written to the package.
 from __future__ import annotations
 
 import argparse
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ import pandas as pd
 import torch
 
 import botorch_flexibo.test_functions
-from benchmarks.environment import describe
-from benchmarks.record_crossbar import append
+from benchmarks.environment import append_row, write_table
 from botorch_flexibo.test_functions.deep_shift import DeepShiftProblem
 
 TARGET = (
@@ -65,20 +63,6 @@ def record(problem: DeepShiftProblem, design: torch.Tensor) -> dict[str, Any]:
     return {name: "" if pd.isna(value) else value for name, value in row.items()}
 
 
-def write_table(source: Path, target: Path) -> None:
-    """Compress the table, and say where it came from."""
-    origin = describe()
-    comment = (
-        f"# Recorded {origin['date']} by benchmarks/record_deep_shift.py with torch "
-        f"{origin['versions']['torch']}, {origin['threads']} thread, "
-        f"{origin['machine']}.\n"
-    )
-    content = comment + source.read_text()
-    target.parent.mkdir(exist_ok=True)
-    # Without a time stamp, so that the same table is the same file.
-    target.write_bytes(gzip.compress(content.encode(), mtime=0))
-
-
 def main() -> None:
     """Record what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,14 +76,14 @@ def main() -> None:
     done = len(pd.read_csv(args.partial)) if args.partial.exists() else 0
     for k in range(done, len(X)):
         row = record(problem, X[[k]])
-        append(args.partial, row)
+        append_row(args.partial, row)
         print(
             f"{k + 1}/{len(X)}: error {row[f'error_{EPOCHS}']:.3f}, test"
             f" {row['test_error']:.3f}, {row['energy_nj']:.0f} nJ,"
             f" {row[f'cpu_seconds_{EPOCHS}']:.1f} CPU s",
             flush=True,
         )
-    write_table(args.partial, args.out)
+    write_table(args.partial.read_text(), args.out, __file__)
 
 
 if __name__ == "__main__":
