@@ -34,14 +34,13 @@ from botorch_flexibo import (
     LookaheadFactory,
     SearchSpace,
 )
-from botorch_flexibo.models import LogNormalCostModel, PaidCosts
+from botorch_flexibo.models import LogNormalCostModel, PaidCosts, ResumedCostModel
 from botorch_flexibo.nn.data import digits, fashion_mnist
 from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions.deep_shift import (
     EPOCHS,
     DeepShiftProblem,
-    ResumedCostModel,
     TrainingRuns,
     small_cnn,
     small_resnet,

@@ -12,7 +12,6 @@ from torch import Tensor
 from botorch_flexibo.nn.data import ClassificationData, digits
 from botorch_flexibo.nn.energy import EnergyModel
 from botorch_flexibo.nn.training import TrainingResult
-from botorch_flexibo.test_functions._deep_shift_cost import ResumedCostModel
 from botorch_flexibo.test_functions._deep_shift_networks import (
     NetworkFactory,
     small_cnn,
@@ -44,7 +43,6 @@ from botorch_flexibo.test_functions.base import DecoupledProblem
 __all__ = [
     "DeepShiftProblem",
     "RecordedDeepShift",
-    "ResumedCostModel",
     "TrainingRuns",
     "recorded_learning_curves",
     "small_cnn",
@@ -107,7 +105,7 @@ class DeepShiftProblem(DecoupledProblem):
     :meth:`cost` predicts them. The error after fewer epochs than were trained already
     is read off the learning curve. Reading off and the analytic outcomes are *assumed*
     to cost 0.01 s. Since costs depend on what was trained before, use one problem per
-    run; a model of such costs is :class:`ResumedCostModel`.
+    run; a model of such costs is :class:`~botorch_flexibo.models.ResumedCostModel`.
 
     The search sees training and validation images only; :meth:`test_scores` judges its
     results.

@@ -25,8 +25,11 @@ class ResumedCostModel(CostModel):
 
     Example:
         >>> import torch
-        >>> from botorch_flexibo.models import LogNormalCostModel, PaidCosts
-        >>> from botorch_flexibo.test_functions.deep_shift import ResumedCostModel
+        >>> from botorch_flexibo.models import (
+        ...     LogNormalCostModel,
+        ...     PaidCosts,
+        ...     ResumedCostModel,
+        ... )
         >>> bounds = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
         >>> rates = LogNormalCostModel(torch.tensor([2.0, 0.1]), bounds=bounds)
         >>> model = ResumedCostModel(

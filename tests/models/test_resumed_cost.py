@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from torch import Tensor
+
+from botorch_flexibo.models import (
+    CostModel,
+    LogNormalCostModel,
+    PaidCosts,
+    ResumedCostModel,
+)
+
+
+class Rates(CostModel):
+    """Two seconds per epoch and a tenth of a second."""
+
+    _num_outputs = 2
+
+    def forward(self, X: Tensor) -> Tensor:
+        return torch.stack([2 + 0 * X[..., 0], 0.1 + 0 * X[..., 0]], dim=-1)
+
+
+def resumed(rates: CostModel | None = None) -> ResumedCostModel:
+    return ResumedCostModel(
+        Rates() if rates is None else rates,
+        fidelity=1,
+        amounts=(1, 3, 9),
+        resumed_outcomes=torch.tensor([True, False]),
+        read_off_cost=0.5,
+    )
+
+
+def test_believed_cost_is_that_of_the_epochs_that_are_missing() -> None:
+    nan = math.nan
+    X = torch.tensor([[0.1, 0.0], [0.1, 1.0], [0.1, 2.0], [0.7, 2.0]]).double()
+    model = resumed()
+    assert model(X).tolist() == [[2, 0.1], [6, 0.1], [18, 0.1], [18, 0.1]]
+    paid = PaidCosts(
+        X[[1, 2]],
+        torch.tensor([[6.0, nan], [nan, 0.1]]).double(),
+        torch.full((2,), nan).double(),
+    )
+    known = model.update(paid)  # three epochs of the first design; no training else
+    assert known(X)[:, 0].tolist() == [0.5, 0.5, 12.0, 18.0]
+    assert model(X)[2, 0] == 18
+    pending = known.with_pending(X[2:], torch.tensor([[True, False], [False, True]]))
+    assert pending(X)[:, 0].tolist() == [0.5, 0.5, 0.5, 18.0]
+    assert known(X.reshape(2, 2, 2)).shape == (2, 2, 2)
+    assert torch.equal(known.update(paid)(X), known(X))
+
+
+def test_rates_are_learned_from_the_further_epochs_only() -> None:
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 2.0]]).double()
+    guess = torch.tensor([1.0, 0.1]).double()
+    model = resumed(LogNormalCostModel(guess, bounds=bounds))
+    X = torch.tensor([[0.2, 0.0], [0.2, 2.0], [0.2, 1.0], [0.8, 0.0]]).double()
+    # Four seconds an epoch: one, eight more, nothing more, one of another design.
+    costs = torch.tensor([[4.0], [32.0], [0.01], [4.0]]).double()
+    nothing = torch.full_like(costs, math.nan)
+    paid = PaidCosts(X, torch.cat([costs, nothing], dim=-1), nothing[:, 0])
+    learned = model.update(paid)(torch.tensor([[0.5, 2.0]]).double())
+    assert learned[0, 0].item() == pytest.approx(36, rel=0.1)
+    assert learned[0, 1].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"amounts": (3, 1)}, InputDataError, "ascending amounts, but got"),
+        ({"amounts": (0, 1)}, InputDataError, "positive, ascending amounts"),
+        ({"read_off_cost": 0.0}, InputDataError, "read_off_cost, but got 0.0"),
+        (
+            {"resumed_outcomes": torch.ones(3, dtype=torch.bool)},
+            BotorchTensorDimensionError,
+            "resumed_outcomes of shape `2`",
+        ),
+    ],
+    ids=str,
+)
+def test_impossible_believed_costs_are_refused(
+    change: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    options: dict[str, Any] = {
+        "fidelity": 1,
+        "amounts": (1, 3),
+        "resumed_outcomes": torch.tensor([True, False]),
+        "read_off_cost": 0.5,
+    }
+    with pytest.raises(error, match=match):
+        ResumedCostModel(Rates(), **(options | change))
