@@ -16,12 +16,17 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); \
 # Each worker is one process on one core; more threads only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST_ARGS ?=
+# BoTorch compiles a kernel of qLogNEHVI at its first use. A process killed meanwhile
+# leaves a lock for which all others wait for ever: here it locks this checkout only,
+# until the next `make`.
+export TORCH_EXTENSIONS_DIR := $(CURDIR)/build/torch_extensions
+$(shell rm -f $(TORCH_EXTENSIONS_DIR)/*/*/lock $(TORCH_EXTENSIONS_DIR)/*/lock)
 # `make notebooks NOTEBOOK_ARGS=--inplace` stores the outputs.
 NOTEBOOK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo bench-smoke peers test coverage lint types format notebooks docs build \
-    install-test clean
+    install-test matrix audit clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +108,12 @@ install-test: build ## Install the built wheel without extras and use it.
 	build/installed/bin/python -m pip install --disable-pip-version-check --quiet \
 	    --no-compile dist/*.whl -c constraints.txt
 	cd build && $(ONE_THREAD) installed/bin/python -I ../.ci/check_installed.py
+
+matrix: $(STAMP) ## Test the lowest declared and the newest versions (long; see .ci/matrix).
+	PYTHON=$(PY) .ci/matrix
+
+audit: $(STAMP) ## Look for known faults of what constraints.txt pins (needs the network).
+	$(VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## Remove .venv, caches and everything generated.
 	rm -rf $(VENV) out dist build .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

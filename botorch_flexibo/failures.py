@@ -11,6 +11,7 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo.models.cost import UnreliableCostModel
+from botorch_flexibo.utils.checks import is_count
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 # A design this close to one that failed, as a share of each column's range, is it.
@@ -41,11 +42,11 @@ class TolerateFailures:
         Raises:
             InputDataError: If one is less than 1.
         """
-        if min(self.max_attempts, self.max_in_a_row) < 1:
+        if not (is_count(self.max_attempts) and is_count(self.max_in_a_row)):
             raise InputDataError(
                 "Expected max_attempts >= 1 and max_in_a_row >= 1, but got"
-                f" {self.max_attempts} and {self.max_in_a_row}. Pass RaiseFailures() to"
-                " stop at the first failure."
+                f" {self.max_attempts!r} and {self.max_in_a_row!r}. Pass whole numbers,"
+                " or RaiseFailures() to stop at the first failure."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
 import torch
 from botorch.exceptions.errors import InputDataError
@@ -20,8 +21,11 @@ from botorch_flexibo.failures import FailureRule, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory
 from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.space import check_within
 from botorch_flexibo.policies.base import Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.checks import finite_number, is_count
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 
 
@@ -45,10 +49,12 @@ class InitialDesign:
             InputDataError: If they are not ``1 <= num_complete <= num_designs``.
         """
         complete = self.num_designs if self.num_complete is None else self.num_complete
-        if not 1 <= complete <= self.num_designs:
+        whole = is_count(complete) and is_count(self.num_designs)
+        if not whole or complete > self.num_designs:
             raise InputDataError(
                 "Expected 1 <= num_complete <= num_designs, but got num_complete="
-                f"{self.num_complete} and num_designs={self.num_designs}."
+                f"{self.num_complete!r} and num_designs={self.num_designs!r}. Pass"
+                " whole numbers, num_complete=None for all."
             )
 
     def request(
@@ -73,6 +79,7 @@ class InitialDesign:
 
         Raises:
             InputDataError: If a cheap-first design is asked for without a cost model.
+            InvalidCostError: If a believed cost is not positive and finite.
         """
         if choices is None:
             X = problem.discretize(self.num_designs, seed=seed)
@@ -93,6 +100,7 @@ class InitialDesign:
         mask = mask.to(X.device)
         if cost_model is None:
             return EvaluationRequest(X, mask)
+        check_costs(posterior_mean(cost_model, X))  # before anything is paid
         return EvaluationRequest(X, mask, cost=predicted_costs(cost_model, X, mask))
 
 
@@ -154,7 +162,9 @@ def run_decoupled_optimization(
         The history of the run.
 
     Raises:
-        InputDataError: If the budget is not positive and finite.
+        InputDataError: If the budget is not positive and finite, the seed no whole
+            number, a design not in the space, or an argument of the wrong kind.
+        BotorchTensorDimensionError: If ``choices`` is not ``n x d``.
         ExperimentLockedError: If another process is writing the checkpoint.
         ExperimentStorageError: If the checkpoint is of another run, is damaged or
             cannot be written.
@@ -167,23 +177,71 @@ def run_decoupled_optimization(
         >>> history.stop_reason
         'budget'
     """
-    if not 0 < budget < torch.inf:
-        raise InputDataError(
-            f"Expected a positive, finite budget in {problem.cost_unit}, but got"
-            f" {budget}."
-        )
     initial = InitialDesign() if initial_design is None else initial_design
+    on_failure = TolerateFailures() if on_failure is None else on_failure
+    kinds = (
+        (problem, "problem", DecoupledProblem),
+        (policy, "policy", Policy),
+        (initial, "initial_design", InitialDesign),
+        (on_failure, "on_failure", FailureRule),
+        (cost_model, "cost_model", Model | None),
+    )
+    for value, name, kind in kinds:
+        _check_kind(value, name, kind)
+    _check_run(problem, budget, seed, choices, callbacks)
     options = RunOptions(
-        budget=budget,
+        budget=float(budget),
         cost_model=cost_model,
         choices=problem.choices if choices is None else choices,
-        seed=seed,
+        seed=int(seed),
         strict=strict,
-        on_failure=TolerateFailures() if on_failure is None else on_failure,
+        on_failure=on_failure,
     )
     header = run_header(problem, policy, options, initial_design=asdict(initial))
     with open_record(checkpoint, header) as record:
         return _run(problem, policy, initial, options, record, callbacks)
+
+
+def _check_kind(value: object, name: str, kind: Any) -> None:
+    if not isinstance(value, kind):
+        classes = get_args(kind) or (kind,)
+        kinds = " or ".join(one.__name__ for one in classes)
+        raise InputDataError(
+            f"Expected {name} of type {kinds}, but got {value!r}. Pass such an object."
+        )
+
+
+def _check_run(
+    problem: DecoupledProblem,
+    budget: object,
+    seed: object,
+    choices: Tensor | None,
+    callbacks: object,
+) -> None:
+    """Refuse what makes no run before anything is measured or written."""
+    if not (finite_number(budget) or 0.0) > 0:
+        raise InputDataError(
+            f"Expected a positive, finite budget in {problem.cost_unit}, but got"
+            f" {budget!r}. Pass what may be spent."
+        )
+    if not is_count(seed, least=-(2**31)):
+        raise InputDataError(
+            f"Expected seed to be a whole number, but got {seed!r}. Pass 0 for the"
+            " default."
+        )
+    if choices is not None:
+        check_within(choices, "choices", problem.bounds)
+        if len(choices) == 0:
+            raise InputDataError(
+                "Expected at least one design in choices, but got none. Leave choices"
+                " out for the whole space."
+            )
+    known = isinstance(callbacks, Sequence) and all(callable(c) for c in callbacks)
+    if not known:
+        raise InputDataError(
+            f"Expected callbacks to be a sequence of functions, but got {callbacks!r}."
+            " Pass () for none."
+        )
 
 
 def _run(

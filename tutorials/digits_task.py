@@ -6,6 +6,7 @@ needed where measurements run.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ def error(parameters: Mapping[str, Any]) -> float:
 def energy(parameters: Mapping[str, Any]) -> float:
     """Energy of the products of an inference in nJ, modelled."""
     widths = [NUM_PIXELS, *layers(parameters), NUM_CLASSES]
-    macs = sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    macs = sum(a * b for a, b in itertools.pairwise(widths))
     return 1e-3 * PICOJOULES_PER_MAC * macs
 
 

@@ -7,7 +7,6 @@ same outcomes; :class:`DecoupledCostUtility` allows any mask per point.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models.cost import CostModel, masked_sum
+from botorch_flexibo.utils.checks import finite_number
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 
@@ -71,9 +71,10 @@ class LogDamped:
         Raises:
             InvalidCostError: If the unit is not positive and finite.
         """
-        if not 0 < self.unit < math.inf:
+        if not (finite_number(self.unit) or 0.0) > 0:
             raise InvalidCostError(
-                f"Expected a positive, finite unit of cost, but got {self.unit}."
+                f"Expected a positive, finite unit of cost, but got {self.unit!r}."
+                " Pass the cost of the cheapest outcome."
             )
 
     def __call__(self, cost: Tensor) -> Tensor:
@@ -121,15 +122,16 @@ class DecoupledCostUtility(CostAwareUtility):
         Raises:
             InvalidCostError: If the price of a decision is negative or not finite.
         """
-        if not 0 <= decision_cost < math.inf:
+        price = finite_number(decision_cost)
+        if price is None or price < 0:
             raise InvalidCostError(
                 "Expected a finite decision_cost >= 0, but got"
-                f" {decision_cost}. Use 0 if only measurements cost something."
+                f" {decision_cost!r}. Use 0 if only measurements cost something."
             )
         super().__init__()
         self.cost_model = cost_model
         self.weighting = weighting
-        self.decision_cost = decision_cost
+        self.decision_cost = price
 
     def outcome_costs(self, X: Tensor) -> Tensor:
         r"""Predicted cost of each outcome at each point, measured alone.

@@ -20,8 +20,19 @@ from botorch.models.model import ModelList
 from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
+from botorch_flexibo.acquisition._inputs import (
+    check_candidates,
+    check_designs,
+    check_posterior,
+    full_mask,
+    model_takes,
+    refuse_nan,
+    set_pending,
+)
+from botorch_flexibo.utils.checks import check_floating, check_mask, finite_number
 from botorch_flexibo.utils.fronts import (
-    check_ref_point,
+    as_ref_point,
+    check_volume,
     front_mask,
     improvement_cells,
     second_order_front,
@@ -37,7 +48,7 @@ from botorch_flexibo.utils.pareto_region import (
     undominated,
 )
 from botorch_flexibo.utils.posterior import marginal_moments
-from botorch_flexibo.utils.rows import RowIndex, check_designs
+from botorch_flexibo.utils.rows import RowIndex
 
 
 class FlexiBO(DecoupledAcquisitionFunction):
@@ -109,32 +120,38 @@ class FlexiBO(DecoupledAcquisitionFunction):
 
         Raises:
             BotorchTensorDimensionError: If the shapes do not fit.
-            InputDataError: If the designs are not unique and finite, a known outcome
-                is infinite, or ``beta`` is negative.
+            InputDataError: If the designs are not unique and finite or not those of the
+                model, a known outcome is infinite, ``beta`` is negative, a tensor has
+                the wrong dtype, or a volume would overflow.
             UnsupportedError: If the objective is not separable.
         """
+        if X_evaluation_mask is not None:
+            check_mask(X_evaluation_mask, "X_evaluation_mask")
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
         m = model.num_outputs
         _check_designs(X_designs, Y_designs, num_outcomes=m)
-        beta = torch.as_tensor(beta, dtype=X_designs.dtype, device=X_designs.device)
-        if beta.numel() != 1 or not 0 <= beta < torch.inf:
+        scale = finite_number(beta)
+        if scale is None or scale < 0:
             raise InputDataError(
-                f"Expected beta to be one finite number >= 0, but got {beta.tolist()}."
+                f"Expected beta to be one finite number >= 0, but got {beta!r}. Pass 1"
+                " for boxes of one standard deviation to each side."
             )
         self.cost_aware_utility = cost_aware_utility
-        ref_point = torch.as_tensor(ref_point).to(X_designs)
-        check_ref_point(ref_point, num_outcomes=m)
+        ref_point = as_ref_point(ref_point, X_designs, num_outcomes=m)
         self.register_buffer("ref_point", ref_point)
-        self.register_buffer("beta", beta)
+        self.register_buffer("beta", X_designs.new_tensor(scale))
         self.register_buffer("X_designs", X_designs)
         self.register_buffer("weights", separable_weights(objective, m).to(X_designs))
-        region = self._model_region(X_designs)
+        with model_takes(X_designs):
+            region = self._model_region(X_designs)
+        check_posterior(torch.stack(region), X_designs)
         if previous_region is not None:
             region = intersect_regions(region, previous_region)
         if Y_designs is not None:
             known = ~Y_designs.isnan()
             mean = torch.where(known, Y_designs * self.weights, region.mean)
             region = collapse(region._replace(mean=mean), known)
+        check_volume(region.upper, self.ref_point)
         self._design_region = region
         self._row_index = RowIndex(X_designs)
         # Dominated designs change neither fronts nor volume and gain nothing.
@@ -164,8 +181,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
         """
-        super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
-        super().set_X_pending(X_pending, X_pending_evaluation_mask)
+        set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         rows, region, competing = (
             self._row_index,
             self._design_region,
@@ -201,17 +217,13 @@ class FlexiBO(DecoupledAcquisitionFunction):
             ``cost_aware_utility`` was given; non-negative.
 
         Raises:
-            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``1 x m``.
+            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``1 x m``, or
+                ``X`` has other columns than the design set.
+            InputDataError: If ``X`` is not finite or of another dtype or device, or a
+                value is NaN.
         """
-        mask = self.X_evaluation_mask
-        if mask is None:
-            mask = torch.ones(1, self.num_outputs, dtype=torch.bool, device=X.device)
-        if mask.shape[0] != 1:
-            raise BotorchTensorDimensionError(
-                "Expected X_evaluation_mask of shape `1 x m`, but got"
-                f" {shape_to_str(mask.shape)}. For several points take them one by one"
-                " with optimize_acqf_decoupled."
-            )
+        X = check_candidates(X, self.X_designs)
+        mask = full_mask(self.X_evaluation_mask, X, self.num_outputs)
         designs = X.reshape(-1, X.shape[-1])
         row = self._rows.find(designs)
         inside = row >= 0
@@ -225,7 +237,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
             boxes = self._boxes(*marginal_moments(self.model, designs[~inside]))
             gain = collapse_gain(boxes, mask, self._upper_cells, self._lower_cells)
             gains = gains.masked_scatter(~inside, gain)
-        gains = gains.reshape(X.shape[:-2])
+        gains = refuse_nan(gains.reshape(X.shape[:-2]))
         if self.cost_aware_utility is None:
             return gains
         return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
@@ -262,13 +274,14 @@ def _check_designs(X: Tensor, Y: Tensor | None, num_outcomes: int) -> None:
         )
     if Y is None:
         return
+    Y = check_floating(Y, "Y_designs")
     if Y.shape != torch.Size([len(X), num_outcomes]):
         raise BotorchTensorDimensionError(
             f"Expected Y_designs to be {len(X)} x {num_outcomes}, but got shape"
-            f" {shape_to_str(Y.shape)}."
+            f" {shape_to_str(Y.shape)}. Pass a row per design, a column per outcome."
         )
     if Y.isinf().any():
         raise InputDataError(
             "Expected Y_designs to hold finite values or NaN (not measured), but got"
-            " infinity."
+            " infinity. Leave failed measurements out."
         )

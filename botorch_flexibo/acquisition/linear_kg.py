@@ -21,6 +21,15 @@ from botorch.utils.sampling import sample_simplex
 from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
+from botorch_flexibo.acquisition._inputs import (
+    check_candidates,
+    check_designs,
+    full_mask,
+    model_takes,
+    refuse_nan,
+    set_pending,
+)
+from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
 from botorch_flexibo.utils.fronts import MAX_ELEMENTS
 from botorch_flexibo.utils.quadrature import gaussian_quadrature
@@ -73,8 +82,15 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
 
         Raises:
             UnsupportedError: If a model is not a plain exact single-output GP.
+            InputDataError: If ``X_designs`` is not finite or not that of the model, or
+                a tensor has the wrong dtype.
+            BotorchTensorDimensionError: If the shapes do not fit.
         """
+        if X_evaluation_mask is not None:
+            check_mask(X_evaluation_mask, "X_evaluation_mask")
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
+        check_designs(X_designs)
+        gaussian_quadrature(quadrature_nodes, dim=1)  # refuses less than one node
         self.cost_aware_utility = cost_aware_utility
         self.quadrature_nodes = quadrature_nodes
         self.X_designs = X_designs
@@ -86,9 +102,11 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
                 "Expected plain GPs, but got a batch or an ensemble of GPs. Use"
                 " qFlexiBOLookahead, which averages over ensembles."
             )
+        check_like(X_designs, "X_designs", self._data_gps[0].scale, "the model")
         weights = sample_simplex(model.num_outputs, n=num_scalarizations, seed=seed)
         self._weights = weights.to(X_designs)  # L x m
-        self._set_gps(self._data_gps)
+        with model_takes(X_designs):
+            self._set_gps(self._data_gps)
 
     def set_X_pending(
         self,
@@ -102,8 +120,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
         """
-        super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
-        super().set_X_pending(X_pending, X_pending_evaluation_mask)
+        set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         self._set_gps(
             [
                 gp.condition_masked(
@@ -124,15 +141,20 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
         Returns:
             A ``batch_shape``-dim tensor of expected gains, per cost if a
             ``cost_aware_utility`` was given.
+
+        Raises:
+            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``1 x m``, or
+                ``X`` has other columns than the designs.
+            InputDataError: If ``X`` is not finite or of another dtype or device, or a
+                value is NaN.
         """
-        mask = self.X_evaluation_mask
-        if mask is None:
-            mask = torch.ones(1, self.num_outputs, dtype=torch.bool, device=X.device)
+        X = check_candidates(X, self.X_designs)
+        mask = full_mask(self.X_evaluation_mask, X, self.num_outputs)
         nodes, _ = gaussian_quadrature(self.quadrature_nodes, int(mask.sum()))
         per_design = len(self._weights) * len(nodes) * len(self.X_designs)
         chunks = X.reshape(-1, X.shape[-1]).split(max(1, MAX_ELEMENTS // per_design))
         gains = torch.cat([self._gain(chunk, mask[0]) for chunk in chunks])
-        gains = gains.reshape(X.shape[:-2])
+        gains = refuse_nan(gains.reshape(X.shape[:-2]))
         if self.cost_aware_utility is None:
             return gains
         return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
@@ -158,6 +180,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             self._targets = [gp.whiten(self.X_designs) for gp in gps]
             pairs = zip(gps, self._targets, strict=True)
             means = torch.cat([gp.moments(target)[0] for gp, target in pairs])  # m x N
+            refuse_nan(means, "posterior means")
             spread = means.amax(dim=-1) - means.amin(dim=-1)
             self._range = torch.where(spread > 0, spread, 1.0)
             self._scalarized = self._weights @ (means / self._range.unsqueeze(-1))

@@ -24,15 +24,23 @@ from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
-from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
-from botorch.logging import shape_to_str
+from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
 from torch import Tensor
 
+from botorch_flexibo.acquisition._inputs import (
+    check_candidates,
+    check_designs,
+    full_mask,
+    model_takes,
+    refuse_nan,
+    set_pending,
+)
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
+from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
-from botorch_flexibo.utils.fronts import check_ref_point
+from botorch_flexibo.utils.fronts import as_ref_point, check_volume
 from botorch_flexibo.utils.moving_front import (
     MovingOutcome,
     expected_hypervolume,
@@ -40,8 +48,8 @@ from botorch_flexibo.utils.moving_front import (
     volume,
 )
 from botorch_flexibo.utils.objective import separable_weights
+from botorch_flexibo.utils.posterior import standard_deviation
 from botorch_flexibo.utils.quadrature import gaussian_quadrature
-from botorch_flexibo.utils.rows import check_designs
 
 # Elements of a chunk's largest temporary. Those that stay in cache are several times
 # faster than larger ones: 4 MiB of float64.
@@ -125,15 +133,18 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
 
         Raises:
             BotorchTensorDimensionError: If the shapes do not fit.
-            InputDataError: If ``X_designs`` or the reference point is not finite.
+            InputDataError: If ``X_designs`` or the reference point is not finite or not
+                that of the model, a tensor has the wrong dtype, or a volume would
+                overflow.
             UnsupportedError: If a model is not an exact GP, an outcome transform is not
                 affine, or the objective is not separable.
         """
+        if X_evaluation_mask is not None:
+            check_mask(X_evaluation_mask, "X_evaluation_mask")
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
         check_designs(X_designs)
         m = model.num_outputs
-        ref_point = torch.as_tensor(ref_point).to(X_designs)
-        check_ref_point(ref_point, num_outcomes=m)
+        ref_point = as_ref_point(ref_point, X_designs, num_outcomes=m)
         gaussian_quadrature(quadrature_nodes, dim=1)  # refuses less than one node
         self.loss = loss(beta)
         self.quadrature_nodes = quadrature_nodes
@@ -150,7 +161,11 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
         self._num_models = _common_size([gp.num_models for gp in self._data_gps])
         self._is_batched = self._num_models > 1 and not is_ensemble(model)
-        self._set_gps(self._data_gps)
+        check_like(X_designs, "X_designs", self._data_gps[0].scale, "the model")
+        with model_takes(X_designs):
+            self._set_gps(self._data_gps)
+        refuse_nan(self._mean + self._sd, "posterior means and variances")
+        check_volume(self._mean + self._sd, torch.zeros_like(self.ref_point))
         if X_pending is not None:
             if X_pending_evaluation_mask is None:
                 shape = len(X_pending), m
@@ -176,8 +191,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
         """
-        super().set_X_pending(None)  # BoTorch keeps an old mask otherwise
-        super().set_X_pending(X_pending, X_pending_evaluation_mask)
+        set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         self._condition(self.X_pending, self.X_pending_evaluation_mask)
 
     # BoTorch types the decorator for its base class only.
@@ -193,9 +207,13 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             a ``cost_aware_utility`` was given.
 
         Raises:
-            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``q x m``.
+            BotorchTensorDimensionError: If ``X_evaluation_mask`` is not ``q x m``, or
+                ``X`` has other columns than the reference designs.
+            InputDataError: If ``X`` is not finite or of another dtype or device, or a
+                value is NaN.
         """
-        mask = self._mask_for(X)
+        X = check_candidates(X, self.X_designs)
+        mask = full_mask(self.X_evaluation_mask, X, self.num_outputs)
         batch_shape = X.shape[:-2]
         if self._is_batched:  # one value per model and batch: models come first
             batch_shape = torch.broadcast_shapes(batch_shape, (self._num_models,))
@@ -204,7 +222,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             batches = expanded.reshape(self._num_models, count, *X.shape[-2:])
         else:
             batches = X.reshape(1, batch_shape.numel(), *X.shape[-2:])
-        gains = self._chunked_gains(batches, mask)  # s x b
+        gains = refuse_nan(self._chunked_gains(batches, mask))  # s x b
         if self._is_batched:
             gains = gains.reshape(self._num_models, *batch_shape[:-1]).movedim(0, -1)
         else:
@@ -212,18 +230,6 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if self.cost_aware_utility is None:
             return gains
         return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
-
-    def _mask_for(self, X: Tensor) -> Tensor:
-        shape = torch.Size([X.shape[-2], self.num_outputs])
-        mask = self.X_evaluation_mask
-        if mask is None:
-            return torch.ones(shape, dtype=torch.bool, device=X.device)
-        if mask.shape != shape:
-            raise BotorchTensorDimensionError(
-                f"Expected X_evaluation_mask of shape {shape_to_str(shape)} for X of"
-                f" shape {shape_to_str(X.shape)}, but got {shape_to_str(mask.shape)}."
-            )
-        return mask
 
     def _chunked_gains(self, X: Tensor, mask: Tensor) -> Tensor:
         variables = [count for count in mask.sum(dim=0).tolist() if count > 0]
@@ -247,7 +253,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             moves = gp.directions(self._targets[i], whitened, q)
             directions[i] = moves * self.weights[i]  # s x b x q_i x N
             variance = sd[i].square().unsqueeze(-2) - directions[i].square().sum(-2)
-            sd[i] = _safe_sqrt(variance)
+            sd[i] = standard_deviation(variance)
         if len(directions) == 0:
             return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         expected = 0.0 * X.sum(dim=(-2, -1))
@@ -293,12 +299,6 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
 
     def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
         return torch.stack([y.expand(self._num_models, -1) for y in outcomes], dim=-1)
-
-
-def _safe_sqrt(variance: Tensor) -> Tensor:
-    """Square root with gradient zero at and below zero."""
-    positive = variance > 0
-    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
 
 
 def _common_size(sizes: list[int]) -> int:

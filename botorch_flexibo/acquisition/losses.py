@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from botorch.exceptions.errors import InputDataError
+
+from botorch_flexibo.utils.checks import finite_number
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,10 @@ class HypervolumeLoss:
 
 
 def _half_width(beta: float) -> float:
-    if not 0 <= beta < torch.inf:
-        raise InputDataError(f"Expected a finite beta >= 0, but got {beta}.")
-    return float(beta) ** 0.5
+    scale = finite_number(beta)
+    if scale is None or scale < 0:
+        raise InputDataError(
+            f"Expected a finite beta >= 0, but got {beta!r}. Pass 1 for boxes of one"
+            " standard deviation to each side."
+        )
+    return scale**0.5

@@ -40,6 +40,7 @@ from weakref import WeakKeyDictionary
 from ax.api.client import Client
 
 from botorch_flexibo.ax._exact import keep_exact_data, restore_exact_data
+from botorch_flexibo.ax._expressions import code_in
 from botorch_flexibo.ax.metadata import experiment_of
 from botorch_flexibo.exceptions import (
     ExperimentChangedError,
@@ -49,6 +50,7 @@ from botorch_flexibo.exceptions import (
 )
 from botorch_flexibo.utils import locks
 from botorch_flexibo.utils.files import beside, create_like, resolve, sync_directory
+from botorch_flexibo.utils.strict_json import unique_keys
 
 # The versions of each file that a client may replace: the digest of what it loaded or
 # saved last, and while it saves also of what comes next.
@@ -317,12 +319,15 @@ def _find_fault(content: bytes) -> str | None:
     if not content.strip():
         return "an empty file"
     try:
-        snapshot = json.loads(content)
+        snapshot = json.loads(content, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         return f"a truncated or damaged file (no JSON: {error})"
     experiment = snapshot.get("experiment") if isinstance(snapshot, dict) else None
     if not isinstance(experiment, dict) or "__type" not in experiment:
         return "JSON that is no snapshot of an Ax client"
+    code = code_in(snapshot)
+    if code is not None:
+        return f"an expression that is more than arithmetic: {code[:100]!r}"
     return None
 
 

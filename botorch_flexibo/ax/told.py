@@ -2,15 +2,12 @@ r"""What users tell of a measurement: values and costs that can be used, or an e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence, Set
-from numbers import Real
 
-import numpy as np
-import torch
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.utils.checks import finite_number
 
 # A value, or a value with its standard error.
 Value = float | tuple[float, float]
@@ -60,11 +57,11 @@ def checked_value(name: str, value: Value) -> Value:
         InputDataError: If it is none.
     """
     if not isinstance(value, tuple):
-        number = _finite_number(value)
+        number = finite_number(value)
         if number is not None:
             return number
     elif len(value) == 2:
-        mean, error = (_finite_number(part) for part in value)
+        mean, error = (finite_number(part) for part in value)
         if mean is not None and error is not None and error >= 0:
             return mean, error
     raise InputDataError(
@@ -116,23 +113,8 @@ def checked_costs(
     return checked, setup_cost
 
 
-def _finite_number(value: object) -> float | None:
-    """The number, also in a NumPy or PyTorch scalar; None for all else, and bools."""
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    elif isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
-        value = value.item()
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _checked_cost(name: str, cost: object, *, may_be_zero: bool) -> float:
-    number = _finite_number(cost)
+    number = finite_number(cost)
     if number is None or number < 0 or (number == 0 and not may_be_zero):
         kind = "non-negative" if may_be_zero else "positive"
         raise InvalidCostError(

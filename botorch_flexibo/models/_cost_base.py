@@ -131,7 +131,8 @@ def masked_sum(costs: Tensor, evaluation_mask: Tensor | None) -> Tensor:
                 f" {shape_to_str(costs.shape[-2:])} (points x outputs of the cost"
                 f" model), but got {shape_to_str(evaluation_mask.shape)}."
             )
-        costs = costs * evaluation_mask
+        # What is not measured costs nothing, however wrong its cost is.
+        costs = torch.where(evaluation_mask, costs, 0.0)
     return costs.sum(dim=(-2, -1))
 
 

@@ -27,6 +27,7 @@ from botorch_flexibo.models._cost_base import (
 from botorch_flexibo.models._log_cost import LogCost, fit_log_cost
 from botorch_flexibo.models._setup_cost import SetupCostModel
 from botorch_flexibo.models._unreliable_cost import UnreliableCostModel
+from botorch_flexibo.utils.checks import finite_number
 
 __all__ = [
     "CostModel",
@@ -102,18 +103,18 @@ class LogNormalCostModel(CostModel):
                 f"Expected categorical_features within 0..{d - 1}, but got"
                 f" {list(categorical_features)}. Pass column indices of the designs."
             )
-        if not (0 < prior_sd < math.inf and 1 <= max_ratio < math.inf):
+        numbers = finite_number(prior_sd) or 0.0, finite_number(max_ratio) or 0.0
+        if not (numbers[0] > 0 and numbers[1] >= 1):
             raise InputDataError(
                 "Expected a positive, finite prior_sd and a finite max_ratio >= 1, but"
-                f" got prior_sd={prior_sd} and max_ratio={max_ratio}. Leave them out"
-                " for the defaults."
+                f" got prior_sd={prior_sd!r} and max_ratio={max_ratio!r}. Leave them"
+                " out for the defaults."
             )
         self._num_outputs = len(prior_costs)
         self.register_buffer("prior_costs", prior_costs)
         self.register_buffer("bounds", bounds.to(prior_costs.device, torch.float64))
         self.categorical_features = sorted(categorical_features)
-        self.prior_sd = prior_sd
-        self.max_ratio = max_ratio
+        self.prior_sd, self.max_ratio = numbers
         self._learned = ModuleDict()  # outcomes somebody paid for, by their index
 
     def forward(self, X: Tensor) -> Tensor:

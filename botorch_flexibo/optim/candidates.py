@@ -12,16 +12,15 @@ from botorch.acquisition.acquisition import (
     OneShotAcquisitionFunction,
 )
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
-from botorch.exceptions.errors import (
-    CandidateGenerationError,
-    InputDataError,
-)
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
+from botorch_flexibo.acquisition._inputs import refuse_nan
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.utils.checks import is_count
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 # A mask whose best raw value is this much worse than the best is not refined.
@@ -59,7 +58,7 @@ class SearchOptions:
         """Check the numbers.
 
         Raises:
-            InputDataError: If a number is less than 1.
+            InputDataError: If a number is not whole, or less than 1.
         """
         numbers = (
             self.raw_samples,
@@ -68,10 +67,10 @@ class SearchOptions:
             self.max_batch_size,
             1 if self.max_rescored is None else self.max_rescored,
         )
-        if min(numbers) < 1:
+        if not all(is_count(number) for number in numbers):
             raise InputDataError(
                 "Expected raw_samples, num_restarts, maxiter, max_batch_size and"
-                f" max_rescored >= 1, but got {numbers}."
+                f" max_rescored >= 1, but got {numbers}. Pass whole numbers."
             )
 
 
@@ -344,14 +343,7 @@ def _values(
     acq_function.X_evaluation_mask = mask.unsqueeze(0)
     with torch.no_grad():
         chunks = [acq_function(x) for x in X.unsqueeze(-2).split(size)]
-    values = torch.cat(chunks)
-    if values.isnan().any():
-        raise InputDataError(
-            "Expected acquisition values without NaN, but got"
-            f" {int(values.isnan().sum())} NaN of {values.numel()}. Check the model's"
-            " posterior for NaN means or variances."
-        )
-    return values
+    return refuse_nan(torch.cat(chunks))
 
 
 def _predicted_costs(

@@ -26,7 +26,14 @@ from botorch_flexibo.optim.candidates import (
     Pick,
     SearchOptions,
 )
-from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.optim.space import SearchSpace, check_within
+from botorch_flexibo.utils.checks import (
+    check_finite,
+    check_mask,
+    check_points,
+    is_count,
+    real_number,
+)
 
 
 class EvaluationRequest(NamedTuple):
@@ -102,22 +109,33 @@ def optimize_acqf_decoupled(
     Raises:
         CandidateGenerationError: If no pair is left to choose.
         BotorchTensorDimensionError: If shapes do not fit.
-        InputDataError: If a choice is out of bounds, a mask empty, ``q`` below 1, or a
-            value is NaN.
+        InputDataError: If a choice is out of bounds, a mask empty, ``q`` below 1, a
+            limit not positive, a tensor of the wrong dtype, or a value NaN.
+        UnsupportedError: If ``acq_function`` is not decoupled, or one-shot on a space
+            on which it cannot be optimised.
 
     Example:
         >>> request = optimize_acqf_decoupled(acqf, bounds, choices=designs, q=2)
         >>> request.evaluation_mask.sum(dim=-1).tolist()
         [1, 1]
     """
+    _check_acqf(acq_function)
     space = _space(bounds, choices).enumerated()
-    if q < 1:
-        raise InputDataError(f"Expected q to be at least 1, but got {q}.")
+    if not is_count(q):
+        raise InputDataError(
+            f"Expected q to be a whole number >= 1, but got {q!r}. Pass the number of"
+            " requests."
+        )
     _check_options(acq_function, max_cost, batch_cost)
     _check_one_shot(acq_function, space, X_revisit)
     masks = _check_masks(
         evaluation_masks, acq_function.num_outputs, space.bounds.device
     )
+    if X_revisit is not None:
+        check_within(X_revisit, "X_revisit", space.bounds)
+    if X_avoid is not None:
+        check_points(X_avoid, "X_avoid", space.bounds, "the bounds")
+        check_finite(X_avoid, "X_avoid")
     taken = _taken(acq_function, X_avoid, X_avoid_evaluation_mask)
     options = SearchOptions() if options is None else options
     kind = ContinuousCandidates if space.choices is None else FiniteCandidates
@@ -149,13 +167,14 @@ def optimize_acqf_decoupled(
     if not picks:
         raise CandidateGenerationError(
             "Expected at least one pair to choose from, but all pairs of designs and"
-            " masks are measured, pending or dearer than max_cost."
+            " masks are measured, pending or dearer than max_cost. Stop, or allow more"
+            " designs, masks or cost."
         )
     return _request(picks)
 
 
 def _space(bounds: Tensor | SearchSpace, choices: Tensor | None) -> SearchSpace:
-    if isinstance(bounds, Tensor):
+    if not isinstance(bounds, SearchSpace):
         return SearchSpace(bounds, choices=choices)
     if choices is not None:
         raise InputDataError(
@@ -184,7 +203,10 @@ def _taken(
     if X_avoid is None and X_avoid_mask is not None:
         raise InputDataError(
             "Expected X_avoid with X_avoid_evaluation_mask, but got the mask alone."
+            " Pass both or none."
         )
+    if X_avoid_mask is not None:
+        check_mask(X_avoid_mask, "X_avoid_evaluation_mask")
     m = acq_function.num_outputs
     pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
     pairs = []
@@ -196,7 +218,7 @@ def _taken(
         if mask.shape != (len(X), m):
             raise BotorchTensorDimensionError(
                 f"Expected a mask of shape `{len(X)} x {m}` for the designs to avoid,"
-                f" but got {shape_to_str(mask.shape)}."
+                f" but got {shape_to_str(mask.shape)}. Pass one row per design."
             )
         pairs.append((X, mask))
     return pairs
@@ -205,15 +227,16 @@ def _taken(
 def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
     if masks is None:
         return torch.eye(m, dtype=torch.bool, device=device)
-    if masks.ndim != 2 or masks.shape[-1] != m or masks.dtype != torch.bool:
+    check_mask(masks, "evaluation_masks")
+    if masks.ndim != 2 or masks.shape[-1] != m:
         raise BotorchTensorDimensionError(
-            f"Expected evaluation_masks to be boolean and `k x {m}`, but got"
-            f" {masks.dtype} of shape {shape_to_str(masks.shape)}."
+            f"Expected evaluation_masks to be `k x {m}`, but got shape"
+            f" {shape_to_str(masks.shape)}. Pass one row per mask."
         )
     if len(masks) == 0 or not masks.any(dim=-1).all():
         raise InputDataError(
             "Expected at least one mask, each with at least one outcome, but got"
-            f" {masks.tolist()}."
+            f" {masks.tolist()}. None stands for every outcome on its own."
         )
     return masks.to(device)
 
@@ -233,11 +256,28 @@ def _check_one_shot(
         )
 
 
+def _check_acqf(acq_function: object) -> None:
+    if not isinstance(acq_function, DecoupledAcquisitionFunction):
+        raise UnsupportedError(
+            "Expected a DecoupledAcquisitionFunction, which knows what one outcome is"
+            f" worth, but got {type(acq_function).__name__}. Use FlexiBO or"
+            " qFlexiBOLookahead, or optimize_acqf of BoTorch."
+        )
+
+
 def _check_options(
     acq_function: DecoupledAcquisitionFunction, max_cost: float, batch_cost: float
 ) -> None:
-    if not batch_cost > 0:
-        raise InputDataError(f"Expected batch_cost > 0, but got {batch_cost}.")
+    if real_number(max_cost) is None:
+        raise InputDataError(
+            f"Expected max_cost to be a number, but got {max_cost!r}. Leave it out for"
+            " no limit."
+        )
+    if not (real_number(batch_cost) or 0.0) > 0:
+        raise InputDataError(
+            f"Expected batch_cost > 0, but got {batch_cost!r}. Leave it out for no"
+            " limit."
+        )
     utility = getattr(acq_function, "cost_aware_utility", None)
     if isinstance(utility, DecoupledCostUtility):
         return

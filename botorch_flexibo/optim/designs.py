@@ -9,6 +9,7 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.utils.checks import is_count
 from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
@@ -110,8 +111,10 @@ def sample_region_designs(
         >>> designs.shape[-1], len(designs) <= 32
         (2, True)
     """
-    if num_designs < 1:
-        raise InputDataError(f"Expected num_designs >= 1, but got {num_designs}.")
+    if not is_count(num_designs):
+        raise InputDataError(
+            f"Expected num_designs >= 1, but got {num_designs!r}. Pass a whole number."
+        )
     weights = separable_weights(objective, model.num_outputs).to(ref_point)
     with torch.no_grad():
         start = space.sample(_NUM_POOL, seed=seed)

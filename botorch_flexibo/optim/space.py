@@ -12,6 +12,7 @@ from botorch.logging import shape_to_str
 from botorch.utils.sampling import draw_sobol_samples, get_polytope_samples
 from torch import Tensor
 
+from botorch_flexibo.utils.checks import check_floating, check_points
 from botorch_flexibo.utils.rows import unique_rows
 
 # Spaces of separate values with at most so many designs are enumerated.
@@ -54,19 +55,28 @@ class SearchSpace:
 
         Raises:
             BotorchTensorDimensionError: If shapes do not fit.
-            InputDataError: If a column does not exist or a choice is out of bounds.
+            InputDataError: If a column does not exist, a choice is out of bounds, the
+                bounds are not finite and in order, or a tensor has the wrong dtype.
         """
-        bounds = self.bounds
+        bounds = check_floating(self.bounds, "bounds")
         if bounds.ndim != 2 or bounds.shape[0] != 2:
             raise BotorchTensorDimensionError(
                 "Expected bounds of shape `2 x d`, but got"
-                f" {shape_to_str(bounds.shape)}."
+                f" {shape_to_str(bounds.shape)}. Pass the lower bounds in the first row"
+                " and the upper ones in the second."
+            )
+        ordered = bounds[0] <= bounds[1]  # False for NaN
+        if not ordered.all() or (self.choices is None and bounds.isinf().any()):
+            raise InputDataError(
+                "Expected finite bounds, the lower ones first, but got"
+                f" {bounds.tolist()}. Pass torch.stack([lower, upper])."
             )
         d = bounds.shape[-1]
         columns = [*self.fixed_features, *self.discrete_dims, *self.cat_dims]
         if not all(-d <= column < d for column in columns):
             raise InputDataError(
-                f"Expected columns within 0..{d - 1}, but got {sorted(columns)}."
+                f"Expected columns within 0..{d - 1}, but got {sorted(columns)}. Name"
+                " columns of the bounds."
             )
         for name in ("fixed_features", "discrete_dims", "cat_dims"):
             columns = {j % d: values for j, values in getattr(self, name).items()}
@@ -76,7 +86,7 @@ class SearchSpace:
         for column, values in (separate | fixed).items():
             _check_values(column, values, bounds)
         if self.choices is not None:
-            _check_choices(self.choices, bounds)
+            check_within(self.choices, "choices", bounds)
 
     @property
     def is_mixed(self) -> bool:
@@ -226,16 +236,22 @@ def _check_values(column: int, values: Sequence[float], bounds: Tensor) -> None:
         )
 
 
-def _check_choices(choices: Tensor, bounds: Tensor) -> None:
-    if choices.ndim != 2 or choices.shape[-1] != bounds.shape[-1]:
-        raise BotorchTensorDimensionError(
-            "Expected choices to be `n x d` and bounds `2 x d`, but got"
-            f" {shape_to_str(choices.shape)} and {shape_to_str(bounds.shape)}."
-        )
-    outside = ~((choices >= bounds[0]) & (choices <= bounds[1])).all(dim=-1)
+def check_within(X: object, name: str, bounds: Tensor) -> None:
+    r"""Refuse designs that are not in a space.
+
+    Args:
+        X: A ``n x d``-dim tensor of designs.
+        name: What the message calls them.
+        bounds: The ``2 x d``-dim bounds of the space.
+
+    Raises:
+        InputDataError: If one is out of bounds.
+    """
+    X = check_points(X, name, bounds, "the bounds")
+    outside = ~((X >= bounds[0]) & (X <= bounds[1])).all(dim=-1)
     if outside.any():
         first = int(outside.nonzero()[0])
         raise InputDataError(
-            f"Expected all choices within the bounds, but got {choices[first].tolist()}"
+            f"Expected all {name} within the bounds, but got {X[first].tolist()}"
             f" in row {first}. Pass the bounds of the design set."
         )

@@ -30,13 +30,14 @@ def create_like(path: Path, model: Path | None) -> Iterator[int]:
 
     Args:
         path: The file.
-        model: A file whose owner and permissions it gets. None means the usual ones.
+        model: A file whose owner and permissions it gets. None means
+            that only the owner may read and write it.
 
     Yields:
         Its descriptor.
     """
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if model is not None:
             if sys.platform != "win32":

@@ -7,6 +7,7 @@ is a pure function of tensors.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -130,6 +131,9 @@ def improvement_cells(front: Tensor, ref_point: Tensor) -> Tensor:
     Returns:
         A ``2 x c x m``-dim tensor: lower and upper corners of ``c`` boxes.
     """
+    if front.shape[-1] == 1:  # BoTorch's partitioning needs two outcomes
+        best = torch.cat([front, ref_point.unsqueeze(0)]).amax(dim=0)
+        return torch.stack([best, torch.full_like(best, math.inf)]).unsqueeze(1)
     return FastNondominatedPartitioning(
         ref_point=ref_point, Y=front
     ).get_hypercell_bounds()
@@ -158,6 +162,58 @@ def hypervolume_improvement(Y: Tensor, cells: Tensor) -> Tensor:
     return torch.cat(volumes).reshape(Y.shape[:-1])
 
 
+def as_ref_point(
+    ref_point: Tensor | Sequence[float], like: Tensor, *, num_outcomes: int
+) -> Tensor:
+    r"""A reference point of numbers, as a tensor.
+
+    Args:
+        ref_point: The reference point, of any real dtype.
+        like: A tensor with the dtype and device that it gets.
+        num_outcomes: The number of outcomes ``m``.
+
+    Returns:
+        A ``m``-dim tensor.
+
+    Raises:
+        InputDataError: If it is not made of finite numbers.
+    """
+    try:
+        is_tensor = isinstance(ref_point, Tensor)
+        # Numbers in full precision, whatever PyTorch's default is.
+        dtype = None if is_tensor else torch.float64
+        point = torch.as_tensor(ref_point, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError):
+        point = None
+    if point is None or point.is_complex() or point.dtype == torch.bool:
+        raise InputDataError(
+            f"Expected ref_point to hold real numbers, but got {ref_point!r}. Pass a"
+            " tensor with the worst value of interest of each outcome."
+        )
+    point = point.to(like)
+    check_ref_point(point, num_outcomes)
+    return point
+
+
+def check_volume(Y: Tensor, ref_point: Tensor) -> None:
+    r"""Refuse outcomes so large that a hypervolume would overflow.
+
+    Args:
+        Y: A ``... x m``-dim tensor of points.
+        ref_point: A ``m``-dim reference point.
+
+    Raises:
+        InputDataError: If the box that they span is too large for their dtype.
+    """
+    corner = Y.reshape(-1, Y.shape[-1]).amax(dim=0)
+    if not (corner - ref_point).clamp_min(0.0).prod().isfinite():
+        raise InputDataError(
+            "Expected outcomes and a ref_point that span a finite volume, but got"
+            f" {corner.tolist()} and {ref_point.tolist()}. Scale the outcomes, or move"
+            " ref_point closer to the front."
+        )
+
+
 def check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
     r"""Refuse a reference point that does not fit.
 
@@ -172,11 +228,12 @@ def check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
     if ref_point.shape != torch.Size([num_outcomes]):
         raise BotorchTensorDimensionError(
             f"Expected ref_point to have {num_outcomes} elements, one per outcome, but"
-            f" got shape {shape_to_str(ref_point.shape)}."
+            f" got shape {shape_to_str(ref_point.shape)}. Pass a `m`-dim tensor."
         )
     if not ref_point.isfinite().all():
         raise InputDataError(
-            f"Expected a finite ref_point, but got {ref_point.tolist()}."
+            f"Expected a finite ref_point, but got {ref_point.tolist()}. Pass the worst"
+            " value of interest of each outcome."
         )
 
 

@@ -173,7 +173,7 @@ def release(lock: Path) -> None:
 
 def _try_to_take(lock: Path) -> _HeldLock | None:
     """Take a lock, or None if its file was removed meanwhile."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600)
     try:
         by_system = _lock_descriptor(descriptor, lock)
         held = _HeldLock(

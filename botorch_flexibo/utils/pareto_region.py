@@ -51,6 +51,7 @@ from botorch_flexibo.utils.fronts import (
     improvement_cells,
     second_order_front,
 )
+from botorch_flexibo.utils.posterior import standard_deviation
 
 
 class ConfidenceRegion(NamedTuple):
@@ -123,7 +124,7 @@ def confidence_region(
         >>> confidence_region(mean, variance, beta=4.0).upper
         tensor([[2., 4.]])
     """
-    half_width = (variance.clamp_min(0.0) * beta).sqrt()
+    half_width = standard_deviation(variance * beta)
     return ConfidenceRegion(mean, mean - half_width, mean + half_width)
 
 

@@ -11,6 +11,8 @@ from botorch.exceptions.errors import InputDataError
 from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
+from botorch_flexibo.utils.checks import is_count
+
 # A product grid has at most this many nodes; beyond it, this many Sobol nodes are used.
 MAX_NODES = 64
 _SOBOL_SEED = 0
@@ -39,12 +41,13 @@ def gaussian_quadrature(num_nodes: int, dim: int) -> tuple[Tensor, Tensor]:
         >>> round((weights * nodes.squeeze(-1) ** 4).sum().item(), 9)  # E[z^4]
         3.0
     """
-    if num_nodes < 1 or dim < 1:
+    if not is_count(num_nodes) or not is_count(dim):
         raise InputDataError(
             "Expected at least one node and one variable, but got"
-            f" num_nodes={num_nodes} and dim={dim}."
+            f" num_nodes={num_nodes!r} and dim={dim!r}. Pass whole numbers; one node"
+            " is the mean."
         )
-    nodes, weights = _rule(num_nodes, dim)
+    nodes, weights = _rule(int(num_nodes), dim)
     return nodes.clone(), weights.clone()  # the caller may change them
 
 

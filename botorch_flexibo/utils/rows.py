@@ -3,7 +3,7 @@ r"""Exact look-up of designs (rows of floating-point tensors)."""
 from __future__ import annotations
 
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.logging import shape_to_str
 from torch import Tensor
 
@@ -100,22 +100,3 @@ def unique_rows(X: Tensor) -> Tensor:
     """
     first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
     return X if bool(first.all()) else X[first]
-
-
-def check_designs(X: Tensor) -> None:
-    r"""Refuse a design set that is empty, not a matrix or not finite.
-
-    Args:
-        X: The designs.
-
-    Raises:
-        BotorchTensorDimensionError: If ``X`` is not ``n x d`` with ``n >= 1``.
-        InputDataError: If ``X`` is not finite.
-    """
-    if X.ndim != 2 or len(X) == 0:
-        raise BotorchTensorDimensionError(
-            "Expected X_designs to be `n x d` with n >= 1, but got shape"
-            f" {shape_to_str(X.shape)}."
-        )
-    if not X.isfinite().all():
-        raise InputDataError("Expected finite X_designs, but got NaN or infinity.")

@@ -37,7 +37,7 @@ def loads(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_object,
+            object_pairs_hook=unique_keys,
             parse_float=_finite,
             parse_constant=_finite,
         )
@@ -48,7 +48,18 @@ def loads(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    r"""A dictionary of pairs, for ``json.loads(..., object_pairs_hook=...)``.
+
+    Args:
+        pairs: Keys and values.
+
+    Returns:
+        The dictionary.
+
+    Raises:
+        ValueError: If a key comes more than once.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

@@ -619,9 +619,8 @@ def test_worked_examples_give_the_golden_numbers(name, volume, gains):
 )
 def test_worked_examples_give_the_golden_choice(name, costs, choice):
     acqf = worked_example(name, costs)
-    request = optimize_acqf_decoupled(
-        acqf, torch.tensor([[0.0], [6.0]]), choices=acqf.X_designs
-    )
+    bounds = torch.tensor([[0.0], [6.0]]).to(acqf.X_designs)
+    request = optimize_acqf_decoupled(acqf, bounds, choices=acqf.X_designs)
     design, outcome = int(request.X), int(request.evaluation_mask.long().argmax())
     assert (design, outcome) == choice
 
@@ -839,7 +838,7 @@ def test_a_mask_for_several_points_is_refused():
     acqf = flexibo(X_evaluation_mask=torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=r"X_evaluation_mask of shape `1 x m`, but got `2 x 2`.*one by one",
+        match=r"X_evaluation_mask of shape `1 x 2` for X of .* got `2 x 2`.*one by one",
     ):
         acqf(DESIGNS[:1].unsqueeze(0))
 

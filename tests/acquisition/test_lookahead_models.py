@@ -650,7 +650,10 @@ def test_models_that_are_no_list_are_refused():
     ("shape", "shown"), [((2,), "2"), ((0, 2), "0 x 2"), ((1, 3, 2), "1 x 3 x 2")]
 )
 def test_designs_that_are_not_a_matrix_are_refused(shape, shown):
-    message = f"Expected X_designs to be `n x d` with n >= 1, but got shape `{shown}`."
+    message = (
+        f"Expected X_designs to be `n x d` with n >= 1, but got shape `{shown}`. Pass"
+        " one design per row."
+    )
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         lookahead(X_designs=torch.zeros(shape, dtype=torch.float64))
 
@@ -659,7 +662,7 @@ def test_designs_that_are_not_a_matrix_are_refused(shape, shown):
 def test_designs_that_are_not_finite_are_refused(number):
     X = DESIGNS.clone()
     X[3, 1] = number
-    message = "Expected finite X_designs, but got NaN or infinity."
+    message = "Expected finite X_designs, but got NaN or infinity. Leave such rows out."
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
         lookahead(X_designs=X)
 
@@ -667,10 +670,14 @@ def test_designs_that_are_not_finite_are_refused(number):
 def test_reference_points_that_do_not_fit_are_refused():
     message = (
         "Expected ref_point to have 2 elements, one per outcome, but got shape `3`."
+        " Pass a `m`-dim tensor."
     )
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         lookahead(ref_point=reference(3))
-    message = "Expected a finite ref_point, but got [0.0, nan]."
+    message = (
+        "Expected a finite ref_point, but got [0.0, nan]. Pass the worst value of"
+        " interest of each outcome."
+    )
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
         lookahead(ref_point=torch.tensor([0.0, math.nan]))
 
@@ -678,7 +685,10 @@ def test_reference_points_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("loss", [HypervolumeLoss.region, HypervolumeLoss.pessimistic])
 @pytest.mark.parametrize("beta", [-0.1, math.nan, math.inf])
 def test_a_beta_that_is_negative_or_not_finite_is_refused(beta, loss):
-    message = f"Expected a finite beta >= 0, but got {beta}."
+    message = (
+        f"Expected a finite beta >= 0, but got {beta}. Pass 1 for boxes of one standard"
+        " deviation to each side."
+    )
     for refused in (loss, lambda beta: lookahead(beta=beta, loss=loss)):
         with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
             refused(beta)
@@ -687,6 +697,7 @@ def test_a_beta_that_is_negative_or_not_finite_is_refused(beta, loss):
 def test_no_nodes_are_refused():
     message = (
         "Expected at least one node and one variable, but got num_nodes=0 and dim=1."
+        " Pass whole numbers; one node is the mean."
     )
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
         lookahead(quadrature_nodes=0)
@@ -707,7 +718,8 @@ def test_an_objective_that_is_not_separable_is_refused():
 def test_a_mask_for_another_number_of_points_is_refused():
     message = (
         "Expected X_evaluation_mask of shape `2 x 2` for X of shape `3 x 2 x 2`, but"
-        " got `1 x 2`."
+        " got `1 x 2`. Pass one row per point; optimize_acqf_decoupled takes several"
+        " one by one."
     )
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         value(lookahead(), STRANGERS.reshape(3, 2, 2), [[True, False]])

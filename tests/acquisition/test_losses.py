@@ -122,7 +122,10 @@ def test_the_knowledge_gradient_ignores_beta(beta):
 @pytest.mark.parametrize("beta", [-1e-9, -1.0, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("loss", WITH_BETA, **names)
 def test_a_beta_that_is_negative_or_not_finite_is_refused(loss, beta):
-    message = f"Expected a finite beta >= 0, but got {beta}."
+    message = (
+        f"Expected a finite beta >= 0, but got {beta}. Pass 1 for boxes of one standard"
+        " deviation to each side."
+    )
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
         loss(beta)
 

@@ -683,7 +683,7 @@ def test_effort_below_one_is_refused(name: str) -> None:
     with pytest.raises(
         InputDataError,
         match=r"^Expected raw_samples, num_restarts, maxiter, max_batch_size and"
-        rf" max_rescored >= 1, but got \({got}\)\.$",
+        rf" max_rescored >= 1, but got \({got}\)\. Pass whole numbers\.$",
     ):
         SearchOptions(**{name: 0})
 
@@ -697,7 +697,7 @@ def test_values_that_are_nan_are_refused(finite: bool) -> None:
     with pytest.raises(
         InputDataError,
         match=rf"^Expected acquisition values without NaN, but got {n} NaN of {n}\."
-        r" Check the model's posterior for NaN means or variances\.$",
+        r" Check the model's posterior for NaN means or variances, and",
     ):
         best(acqf, SearchSpace(BOUNDS, choices), raw_samples=16)
 

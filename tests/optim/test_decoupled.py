@@ -399,7 +399,8 @@ def test_no_pair_left_is_an_error():
     with pytest.raises(
         CandidateGenerationError,
         match=r"^Expected at least one pair to choose from, but all pairs of designs"
-        r" and masks are measured, pending or dearer than max_cost\.$",
+        r" and masks are measured, pending or dearer than max_cost\. Stop, or allow"
+        r" more designs, masks or cost\.$",
     ):
         optimize_acqf_decoupled(
             flexibo(CHOICES), BOUNDS, choices=CHOICES, X_avoid=CHOICES
@@ -992,7 +993,7 @@ def test_a_hundred_thousand_choices_run():
 def test_choices_and_bounds_that_do_not_fit_are_refused(choices, bounds):
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=r"Expected choices to be `n x d` and bounds `2 x d`, but got `",
+        match=r"^Expected choices to be `n x \d`, with the columns of the bounds, but",
     ):
         optimize_acqf_decoupled(flexibo(CHOICES), bounds, choices=choices)
 
@@ -1002,7 +1003,7 @@ def test_choices_and_bounds_that_do_not_fit_are_refused(choices, bounds):
 def test_bounds_that_are_no_bounds_are_refused(bounds, choices):
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=r"^Expected bounds of shape `2 x d`, but got `.*`\.$",
+        match=r"^Expected bounds of shape `2 x d`, but got `.*`\. Pass the lower",
     ):
         optimize_acqf_decoupled(flexibo(CHOICES), bounds, choices=choices)
 
@@ -1024,7 +1025,7 @@ def test_choices_on_the_bounds_are_taken():
 
 @pytest.mark.parametrize("q", [0, -1])
 def test_fewer_than_one_request_is_refused(q):
-    with pytest.raises(InputDataError, match=rf"q to be at least 1, but got {q}\."):
+    with pytest.raises(InputDataError, match=rf"a whole number >= 1, but got {q}\."):
         optimize_acqf_decoupled(flexibo(CHOICES), BOUNDS, choices=CHOICES, q=q)
 
 
@@ -1033,13 +1034,12 @@ def test_fewer_than_one_request_is_refused(q):
     [
         pytest.param(torch.tensor([True, False]), id="one-dim"),
         pytest.param(torch.ones(2, 3, dtype=torch.bool), id="columns"),
-        pytest.param(torch.ones(2, 2), id="not-boolean"),
     ],
 )
-def test_masks_of_another_shape_or_type_are_refused(masks):
+def test_masks_of_another_shape_are_refused(masks):
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=r"evaluation_masks to be boolean and `k x 2`, but got torch\.",
+        match=r"evaluation_masks to be `k x 2`, but got shape `.*`\. Pass one row",
     ):
         optimize_acqf_decoupled(
             flexibo(CHOICES), BOUNDS, choices=CHOICES, evaluation_masks=masks
@@ -1092,7 +1092,7 @@ def test_values_that_are_nan_are_refused():
 def test_limits_that_allow_nothing_are_refused(limit):
     acqf = flexibo(CHOICES, costs=[10.0, 1.0])
     with pytest.raises(
-        InputDataError, match=rf"^Expected batch_cost > 0, but got {limit}\.$"
+        InputDataError, match=rf"^Expected batch_cost > 0, but got {limit}\. Leave it"
     ):
         optimize_acqf_decoupled(acqf, BOUNDS, choices=CHOICES, batch_cost=limit)
 

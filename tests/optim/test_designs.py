@@ -317,7 +317,7 @@ def test_fixed_columns_that_do_not_exist_are_refused(
 ) -> None:
     model, X, Y = sparse
     with pytest.raises(
-        InputDataError, match=r"^Expected columns within 0\.\.1, but got \[2\]\.$"
+        InputDataError, match=r"^Expected columns within 0\.\.1, but got \[2\]\. Name"
     ):
         front_of(
             model,
@@ -523,7 +523,8 @@ def test_fewer_than_one_region_design_is_refused(
     sparse: Data, num_designs: int
 ) -> None:
     with pytest.raises(
-        InputDataError, match=rf"^Expected num_designs >= 1, but got {num_designs}\.$"
+        InputDataError,
+        match=rf"^Expected num_designs >= 1, but got {num_designs}\.",
     ):
         sample_region_designs(
             sparse[0], SPACE, tensor(-18.0, -6.0), num_designs=num_designs

@@ -274,7 +274,7 @@ def test_bounds_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     got = " x ".join(map(str, shape))
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=rf"^Expected bounds of shape `2 x d`, but got `{got}`\.$",
+        match=rf"^Expected bounds of shape `2 x d`, but got `{got}`\. Pass the lower",
     ):
         SearchSpace(torch.zeros(shape))
 
@@ -285,7 +285,7 @@ def test_columns_that_do_not_exist_are_refused(name: str, column: int) -> None:
     value = 0.0 if name == "fixed_features" else [0.0, 1.0]
     with pytest.raises(
         InputDataError,
-        match=rf"^Expected columns within 0\.\.2, but got \[{column}\]\.$",
+        match=rf"^Expected columns within 0\.\.2, but got \[{column}\]\. Name",
     ):
         SearchSpace(BOUNDS, **{name: {column: value}})
 
@@ -298,8 +298,8 @@ def test_columns_that_do_not_exist_are_refused(name: str, column: int) -> None:
 def test_choices_that_do_not_fit_are_refused(choices: Tensor) -> None:
     with pytest.raises(
         BotorchTensorDimensionError,
-        match=r"^Expected choices to be `n x d` and bounds `2 x d`, but got `.*` and"
-        r" `2 x 3`\.$",
+        match=r"^Expected choices to be `n x \d`, with the columns of the bounds, but"
+        r" got shape `.*`\. Pass one design per row\.$",
     ):
         SearchSpace(BOUNDS, choices)
 

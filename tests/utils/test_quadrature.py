@@ -108,7 +108,8 @@ def test_one_node_is_the_mean(dim):
 def test_no_nodes_or_no_variables_are_refused(num_nodes, dim):
     message = (
         "Expected at least one node and one variable, but got"
-        f" num_nodes={num_nodes} and dim={dim}."
+        f" num_nodes={num_nodes} and dim={dim}. Pass whole numbers; one node is the"
+        " mean."
     )
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
         gaussian_quadrature(num_nodes, dim)

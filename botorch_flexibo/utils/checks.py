@@ -1,0 +1,177 @@
+r"""What numbers and tensors of users must be, before anything happens with them."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.logging import shape_to_str
+from torch import Tensor
+
+
+def real_number(value: object) -> float | None:
+    r"""A number, also in a NumPy or PyTorch scalar.
+
+    Args:
+        value: What was passed.
+
+    Returns:
+        The number, infinity included; None for NaN, booleans and all else.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    elif isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def finite_number(value: object) -> float | None:
+    r"""A number that is not infinite either.
+
+    Args:
+        value: What was passed.
+
+    Returns:
+        The number, None if it is none.
+    """
+    number = real_number(value)
+    return None if number is None or math.isinf(number) else number
+
+
+def is_count(value: object, *, least: int = 1) -> bool:
+    r"""Whether something is a whole number that is large enough.
+
+    Args:
+        value: What was passed; also an integer of NumPy.
+        least: The smallest number allowed.
+
+    Returns:
+        False for booleans, fractions and all else too.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return int(value) >= least
+
+
+def check_floating(value: object, name: str) -> Tensor:
+    r"""Refuse what is no tensor of real floating-point numbers.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputDataError: If it is none.
+    """
+    if not isinstance(value, Tensor):
+        raise InputDataError(
+            f"Expected {name} to be a tensor, but got {type(value).__name__}. Convert"
+            " it with `torch.tensor(..., dtype=torch.double)`."
+        )
+    if not value.is_floating_point():
+        raise InputDataError(
+            f"Expected {name} of a floating-point dtype, but got {value.dtype}. Convert"
+            " real numbers with `.double()`."
+        )
+    return value
+
+
+def check_mask(value: object, name: str) -> Tensor:
+    r"""Refuse what is no boolean tensor.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputDataError: If it is none.
+    """
+    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise InputDataError(
+            f"Expected {name} to be a boolean tensor, but got {got}. Pass a"
+            " `torch.bool` tensor with one column per outcome."
+        )
+    return value
+
+
+def check_like(value: Tensor, name: str, like: Tensor, like_name: str) -> None:
+    r"""Refuse a tensor of another dtype or device.
+
+    Args:
+        value: The tensor.
+        name: What the message calls it.
+        like: What it is computed with.
+        like_name: What the message calls that.
+
+    Raises:
+        InputDataError: If dtype or device differ.
+    """
+    if value.dtype != like.dtype or value.device != like.device:
+        raise InputDataError(
+            f"Expected {name} with the dtype and device of {like_name}, {like.dtype} on"
+            f" {like.device}, but got {value.dtype} on {value.device}. Convert one of"
+            " them with `.to(...)`."
+        )
+
+
+def check_points(value: object, name: str, like: Tensor, like_name: str) -> Tensor:
+    r"""Refuse designs that are not those of a space or a model.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+        like: A ``... x d``-dim tensor in the same space.
+        like_name: What the message calls that.
+
+    Returns:
+        The ``n x d``-dim tensor of designs, ``n = 0`` allowed.
+
+    Raises:
+        InputDataError: If it is no tensor, or of another dtype or device.
+        BotorchTensorDimensionError: If it is not ``n x d``.
+    """
+    X = check_floating(value, name)
+    if X.ndim != 2 or X.shape[-1] != like.shape[-1]:
+        raise BotorchTensorDimensionError(
+            f"Expected {name} to be `n x {like.shape[-1]}`, with the columns of"
+            f" {like_name}, but got shape `{shape_of(X)}`. Pass one design per row."
+        )
+    check_like(X, name, like, like_name)
+    return X
+
+
+def check_finite(X: Tensor, name: str) -> None:
+    r"""Refuse NaN and infinity.
+
+    Args:
+        X: A tensor.
+        name: What the message calls it.
+
+    Raises:
+        InputDataError: If it is not finite.
+    """
+    if not X.isfinite().all():
+        raise InputDataError(
+            f"Expected finite {name}, but got NaN or infinity. Leave such rows out."
+        )
+
+
+def shape_of(X: Tensor) -> str:
+    """A shape for a message, without the quotes."""
+    return shape_to_str(X.shape).strip("`")

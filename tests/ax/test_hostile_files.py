@@ -1,0 +1,179 @@
+"""Saved experiments of others: a clear error, soon, in little memory; no code runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ax")
+
+from botorch_flexibo.ax import load_experiment, save_experiment
+from botorch_flexibo.ax._expressions import code_in
+from botorch_flexibo.ax.storage import release_experiment
+from botorch_flexibo.exceptions import ExperimentStorageError
+from tests.ax.helpers import DEPTH, WIDTH, initialized, new_client, run
+from tests.hostile import HOSTILE, read_all, sockets_used
+from tests.processes import in_another_process
+
+SECONDS, MEGABYTES = 3.0, 150.0
+DEEP = b"[" * 10**5 + b"]" * 10**5
+EXPERIMENTS = {
+    name: b'{"experiment": {"__type": "Experiment", "x": ' + value + b"}}"
+    for name, value in {
+        "deep": DEEP,
+        "giant integer": b"9" * 10**6,
+        "infinity": b"-Infinity",
+        "key twice": b'{"y": 1, "y": 2}',
+        "unknown class": b'{"__type": "os.system", "__class__": "posix.system"}',
+        "path traversal": b'{"__type": "../../../etc/passwd"}',
+    }.items()
+}
+
+
+def test_a_hostile_experiment_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    paths = []
+    for kind, files in (("any", HOSTILE), ("experiment", EXPERIMENTS)):
+        for name, content in files.items():
+            paths.append(tmp_path / f"{kind}-{name.replace(' ', '-')}.json")
+            paths[-1].write_bytes(content)
+    reading = in_another_process(read_all, load_experiment, paths)
+    assert set(reading.told) == {str(path) for path in paths}
+    for path, (message, seconds) in reading.told.items():
+        assert re.match(r"ExperimentStorageError: Expected ", message), (path, message)
+        assert path in message
+        assert seconds < SECONDS
+    assert reading.megabytes < MEGABYTES
+
+
+def saved(folder: Path) -> tuple[Path, dict[str, Any]]:
+    client = initialized(new_client(WIDTH, DEPTH, constraints=["depth + width <= 6.5"]))
+    path = save_experiment(client, folder / "tuning.json")
+    release_experiment(path)
+    return path, json.loads(path.read_bytes())
+
+
+def calls(path: Path) -> str:
+    """An expression that creates a file, in characters that Ax 1.3.1 lets pass."""
+    code = f"open('{path}','w')"
+    return f"exec({'+'.join(f'chr({ord(letter)})' for letter in code)})"
+
+
+def replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {k: replaced(v, old, new) for k, v in value.items()}
+    if isinstance(value, list):
+        return [replaced(v, old, new) for v in value]
+    return new if value == old else value
+
+
+@pytest.mark.parametrize(
+    "place", ["-error, -energy", "1.0 * depth + 1.0 * width <= 6.5", "older format"]
+)
+def test_an_expression_that_is_code_is_refused_before_ax_sees_it(
+    place: str, tmp_path: Path
+) -> None:
+    path, snapshot = saved(tmp_path)
+    trace = tmp_path / "trace"
+    code = calls(trace)
+    if place == "older format":
+        older = {"__type": "ParameterConstraint", "constraint_dict": {code: 1.0}}
+        snapshot["experiment"]["search_space"]["parameter_constraints"] = [older]
+    else:
+        changed = replaced(snapshot, place, code)
+        assert changed != snapshot
+        snapshot = changed
+    path.write_text(json.dumps(snapshot))
+    with pytest.raises(ExperimentStorageError) as info:
+        load_experiment(path)
+    assert str(info.value) == (
+        f"Expected a saved experiment in {path}, but got an expression that is more"
+        f" than arithmetic: {code[:100]!r}."
+    )
+    assert not trace.exists()
+
+
+CODE = [
+    "open(0)",
+    "exit()",
+    "f (x)",
+    "(x)(y)",
+    "x[0]",
+    "(x).__class__",
+    "lambda: x",
+    "[x for x in y]",
+    "9**9**9",
+    "(9**99)**99",
+    "2**1000000",
+    "x**y",
+    "'x'",
+    "x" * 10_001,
+    "log(exec(x))",
+    "x if y else z",
+]
+ARITHMETIC = [
+    "2.0 * rate + 1",
+    "-(a + b) * 3e-4 / c",
+    "x**2 + 3 * x ** 0.5 - y**-1",
+    "log(x) + sqrt(Max(x, y))",
+    "layer.width <= 3",
+    "net/lr >= 2*metric@region",
+]
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_code_is_found_wherever_it_stands(text: str) -> None:
+    assert code_in({"a": [{"expression_str": text}]}) == text
+
+
+@pytest.mark.parametrize("text", ARITHMETIC)
+@pytest.mark.parametrize("key", ["expression_str", "expression", "inequality"])
+def test_arithmetic_passes(text: str, key: str) -> None:
+    assert code_in({"a": [{key: text}]}) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"expression": "-p50(latency), -energy"},
+        {"name": "tuning #2 (of 3): a[1]; {b}", "accuracy (top 1) [%]": 3.0},
+        {"failed_reason": "ValueError('f(g(x))') in [lambda: 3]"},
+    ],
+    ids=lambda data: next(iter(data)),
+)
+def test_names_and_texts_pass(data: dict[str, Any]) -> None:
+    assert code_in(data) is None
+
+
+@pytest.mark.parametrize("name", [calls(Path("/tmp/x")), "input()", "9**9**9"])
+def test_names_that_would_be_called_are_code(name: str) -> None:
+    assert code_in({"metric_names": ["a", name]}) == name
+    assert code_in({"constraint_dict": {name: 1.0}}) == name
+
+
+def test_saved_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    client = new_client()
+    path = tmp_path / "tuning.json"
+    save_experiment(client, path)
+    initialized(client)
+    save_experiment(client, path)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(
+        ["tuning.json", "tuning.json.previous", "tuning.json.lock"], 0o600
+    )
+    release_experiment(path)
+
+
+def ask_tell_save_and_load(path: str) -> None:
+    client = initialized(new_client())
+    run(client, 1)
+    run(load_experiment(save_experiment(client, path)), 1)
+
+
+def test_asking_telling_saving_and_loading_open_no_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "tuning.json")
+    assert in_another_process(sockets_used, ask_tell_save_and_load, path) == []
