@@ -253,8 +253,16 @@ def plot(runs: list[Run], path: Path) -> None:
         ax.set_xlabel(AXES[axis] + unit, fontsize=8)
         ax.set_ylabel("hypervolume share", fontsize=8)
         ax.tick_params(labelsize=7)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncol=4, fontsize=7)
+    found = [axis.get_legend_handles_labels() for axis in axes.flat]
+    lines = {name: line for pair in found for line, name in zip(*pair, strict=True)}
+    names = [name for name in SHOWN if name in lines]
+    figure.legend(
+        [lines[name] for name in names],
+        names,
+        loc="outside lower center",
+        ncol=4,
+        fontsize=7,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

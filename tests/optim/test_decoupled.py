@@ -337,7 +337,9 @@ SHARED_FLEXIBO = flexibo(CHOICES, costs=[5.0, 1.0])
 def test_measured_and_pending_pairs_are_never_proposed(avoid, pending, masks, q):
     def as_arguments(pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         # One row per pair: a design may come several times. Strangers do no harm.
-        X = torch.stack([*(CHOICES[u] for u, _ in pairs), torch.full((2,), 0.123)])
+        X = torch.stack(
+            [*(CHOICES[u] for u, _ in pairs), torch.full((2,), 0.123).to(CHOICES)]
+        )
         return X, SINGLES[[*(i for _, i in pairs), 0]]
 
     SHARED_FLEXIBO.set_X_pending(*as_arguments(pending))
