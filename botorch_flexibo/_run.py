@@ -86,8 +86,7 @@ class Run:
         self._ledger = self._measuring.ledger
         self._fits = RecordedFits(
             DecoupledModelFitter(
-                _with_width(problem.bounds),
-                categorical_features=problem.categorical_features,
+                problem.bounds, categorical_features=problem.categorical_features
             ),
             record,
             self._measurement_seed(),
@@ -327,12 +326,6 @@ class Run:
 
     def _measurement_seed(self) -> int:
         return 2 * (self._options.seed * _SEED_STRIDE + self._decision) + 1
-
-
-def _with_width(bounds: Tensor) -> Tensor:
-    """Bounds in which a column with a single value can be normalised."""
-    single = bounds[0] == bounds[1]
-    return torch.stack([bounds[0], torch.where(single, bounds[1] + 1, bounds[1])])
 
 
 def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.exceptions.errors import InputDataError
 from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_gpytorch_mll
-from botorch.logging import shape_to_str
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
+from botorch_flexibo.models._checks import check_settings, check_table
 from botorch_flexibo.models._kernels import mixed_covar_module
 
 # Fitting 1,000 rows takes seconds and 2,000 nearly a minute; what is fitted on half of
@@ -97,24 +97,12 @@ class DecoupledModelFitter:
                 fitted.
 
         Raises:
-            InputDataError: If a categorical column does not exist, ``refit_growth``
-                is negative or ``max_fit_rows`` is less than 2.
+            BotorchTensorDimensionError: If the bounds are not ``2 x d``.
+            InputDataError: If the bounds are not finite and ascending, a categorical
+                column does not exist, ``refit_growth`` is negative or
+                ``max_fit_rows`` is less than 2.
         """
-        d = bounds.shape[-1]
-        if not all(0 <= column < d for column in categorical_features):
-            raise InputDataError(
-                f"Expected categorical_features within 0..{d - 1}, but got"
-                f" {list(categorical_features)}."
-            )
-        if not 0 <= refit_growth < torch.inf:
-            raise InputDataError(
-                f"Expected a finite refit_growth >= 0, but got {refit_growth}."
-            )
-        if max_fit_rows < 2:
-            raise InputDataError(
-                f"Expected max_fit_rows >= 2, but got {max_fit_rows}. Fewer rows tell"
-                " nothing about hyperparameters."
-            )
+        check_settings(bounds, categorical_features, refit_growth, max_fit_rows)
         self.bounds = bounds
         self.categorical_features = sorted(categorical_features)
         self.refit_growth = refit_growth
@@ -136,7 +124,7 @@ class DecoupledModelFitter:
             InputDataError: If ``X`` is not finite, ``Y`` infinite, or an outcome was
                 never measured.
         """
-        _check_data(X, Y, self.bounds)
+        check_table(X, Y, self.bounds)
         return ModelListGP(*(self._fit_outcome(X, Y, i) for i in range(Y.shape[-1])))
 
     def _fit_outcome(self, X: Tensor, Y: Tensor, i: int) -> SingleTaskGP:
@@ -181,12 +169,13 @@ class DecoupledModelFitter:
         numeric = [column for column in range(d) if column not in categorical]
         normalize = None
         if numeric:
-            normalize = Normalize(d, indices=numeric, bounds=self.bounds.to(X))
+            bounds = _with_width(self.bounds.to(X))
+            normalize = Normalize(d, indices=numeric, bounds=bounds)
         covar_module = mixed_covar_module(d, categorical) if categorical else None
         with warnings.catch_warnings():
-            # A single row cannot be standardised, and a part of the rows is only nearly
-            # so if all rows are. BoTorch says so and goes on.
-            if outcome_transform is None or len(y) == 1:
+            # A single value cannot be standardised, and a part of the rows is only
+            # nearly so if all rows are. BoTorch says so and goes on.
+            if outcome_transform is None or bool((y == y[0]).all()):
                 warnings.simplefilter("ignore", InputDataWarning)
             return SingleTaskGP(
                 X,
@@ -281,6 +270,12 @@ def _subset(n: int, size: int) -> Tensor:
     return torch.randperm(n, generator=generator)[:size].sort().values
 
 
+def _with_width(bounds: Tensor) -> Tensor:
+    """Bounds in which a column with a single value can be normalised."""
+    single = bounds[0] == bounds[1]
+    return torch.stack([bounds[0], torch.where(single, bounds[1] + 1, bounds[1])])
+
+
 def _hyperparameters(model: SingleTaskGP) -> dict[str, Tensor]:
     """State of kernel, mean and likelihood, without the data-dependent transforms."""
     return {
@@ -288,28 +283,3 @@ def _hyperparameters(model: SingleTaskGP) -> dict[str, Tensor]:
         for name, value in model.state_dict().items()
         if not name.startswith(("outcome_transform", "input_transform"))
     }
-
-
-def _check_data(X: Tensor, Y: Tensor, bounds: Tensor) -> None:
-    if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y):
-        raise BotorchTensorDimensionError(
-            "Expected X to be `n x d` and Y `n x m` with the same n, but got"
-            f" {shape_to_str(X.shape)} and {shape_to_str(Y.shape)}."
-        )
-    if X.shape[-1] != bounds.shape[-1]:
-        raise BotorchTensorDimensionError(
-            f"Expected X with {bounds.shape[-1]} columns, as the bounds, but got"
-            f" {X.shape[-1]}."
-        )
-    if not X.isfinite().all():
-        raise InputDataError("Expected finite X, but got NaN or infinity.")
-    if Y.isinf().any():
-        raise InputDataError(
-            "Expected Y to hold finite values or NaN (not measured), but got infinity."
-        )
-    missing = Y.isnan().all(dim=0).nonzero().flatten().tolist()
-    if missing:
-        raise InputDataError(
-            f"Expected every outcome to be measured at least once, but outcomes"
-            f" {missing} never were. Measure one design on all outcomes first."
-        )

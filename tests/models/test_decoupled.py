@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -481,3 +483,78 @@ def test_a_state_of_other_models_is_refused() -> None:
     X3 = torch.cat([X, X[:, :1].round()], dim=-1)[:, [0, 2, 1]]
     with pytest.raises(InputDataError, match="parameters"):
         other.load_state_dict(fitter.state_dict(), X3, Y)
+
+
+# --- bad input -----------------------------------------------------------------------
+
+
+TABLE_X = torch.rand(4, 2, dtype=torch.float64)
+TABLE_Y = torch.rand(4, 2, dtype=torch.float64)
+UNIT = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("X", "Y", "message"),
+    [
+        (None, TABLE_Y, "X"),
+        ("rows", TABLE_Y, "X"),
+        ([[0.1, 0.2]], TABLE_Y, "X"),
+        (TABLE_X.long(), TABLE_Y, "X"),
+        (TABLE_X, None, "Y"),
+        (TABLE_X, TABLE_Y > 0, "Y"),
+        (TABLE_X, TABLE_Y.to(torch.complex128), "Y"),
+    ],
+    ids=["None", "string", "list", "integers", "no Y", "bools", "complex"],
+)
+def test_what_is_no_floating_tensor_is_named(X: Any, Y: Any, message: str) -> None:
+    with pytest.raises(InputDataError, match=rf"^Expected {message} (to be|of a)"):
+        fit_decoupled_model(X, Y, bounds=UNIT)
+
+
+@pytest.mark.parametrize(
+    ("Y", "got"), [(TABLE_Y[:, :0], "4 x 0"), (TABLE_Y[:3], "3 x 2")]
+)
+def test_tables_of_other_shapes_are_refused(Y: torch.Tensor, got: str) -> None:
+    message = (
+        "Expected X to be `n x d` and Y `n x m` with the same n, but got `4 x 2` and"
+        f" `{got}`. Pass a row per design and a column per outcome."
+    )
+    with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
+        fit_decoupled_model(TABLE_X, Y, bounds=UNIT)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error"),
+    [
+        (UNIT[0], BotorchTensorDimensionError),
+        (UNIT.flip(0), InputDataError),
+        (UNIT * torch.inf, InputDataError),
+        (None, InputDataError),
+    ],
+    ids=["one row", "reversed", "infinite", "None"],
+)
+def test_bounds_that_are_none_are_refused(bounds: Any, error: type[Exception]) -> None:
+    with pytest.raises(
+        error, match=r"^Expected .*, but got .*\. Pass|^Expected bounds"
+    ):
+        DecoupledModelFitter(bounds)
+
+
+@pytest.mark.parametrize("columns", [[2], [-1], [0.5], ["0"], [None]])
+def test_categorical_columns_that_do_not_exist_are_refused(columns: Any) -> None:
+    with pytest.raises(InputDataError, match=r"^Expected categorical_features within"):
+        DecoupledModelFitter(UNIT, categorical_features=columns)
+
+
+@pytest.mark.parametrize("Y", [torch.ones(500, 2), torch.rand(1, 2).expand(500, 2)])
+def test_constant_outcomes_of_repeated_designs_are_modelled(Y: torch.Tensor) -> None:
+    X = torch.full((500, 2), 0.5, dtype=torch.float64)
+    model = fit_decoupled_model(X, Y.double(), bounds=UNIT)
+    assert torch.allclose(model.posterior(X[:1]).mean, Y[:1].double(), atol=1e-6)
+
+
+def test_a_column_with_one_value_is_modelled() -> None:
+    bounds = torch.tensor([[0.0, 3.0], [1.0, 3.0]], dtype=torch.float64)
+    X = torch.cat([TABLE_X[:, :1], torch.full((4, 1), 3.0).double()], dim=-1)
+    mean = fit_decoupled_model(X, TABLE_Y, bounds=bounds).posterior(X).mean
+    assert mean.isfinite().all()
