@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 from botorch_flexibo.nn.data import ClassificationData
 from botorch_flexibo.nn.deep_shift import ShiftSettings, count_convolutions
-from botorch_flexibo.nn.energy import EnergyModel
+from botorch_flexibo.nn.energy import EnergyEstimate, EnergyModel
 from botorch_flexibo.nn.shapes import layer_shapes
 from botorch_flexibo.test_functions._deep_shift_space import DeepShiftSettings
 from botorch_flexibo.test_functions._deep_shift_training import ResumedTrainings
 
-OBJECTIVES = ("error", "energy", "multiplications")
+OBJECTIVES = ("error", "energy", "multiplications", "emissions")
 # Assumed cost of what needs no training.
 ANALYTIC_SECONDS = 0.01
 # A network that is wrong more often is of no interest.
 MAX_ERROR = 0.3
 _NANO = 1e-9
+# Picograms of CO2 equivalents per nanojoule, German grid.
+_EMISSIONS = EnergyEstimate(_NANO, "modelled", "per nJ").grams_co2eq() / 1e-12
 # Seconds of one core for a layer and for a shift layer in a step, and for a product of
 # a training image.
 _LAYER_SECONDS, _SHIFT_SECONDS, _PRODUCT_SECONDS = 5.4e-4, 3.6e-4, 3.5e-10
@@ -94,11 +96,7 @@ class AnalyticOutcomes:
         Returns:
             Their values, to be maximised, by name.
         """
-        numbers = self.numbers(settings.shift_depth, settings.shift)
-        return {
-            "energy": -math.log10(numbers.nanojoules),
-            "multiplications": -numbers.multiplications,
-        }
+        return _maximised(self.numbers(settings.shift_depth, settings.shift))
 
     def epoch_seconds(self, settings: DeepShiftSettings) -> float:
         r"""Model of the time that one core needs for an epoch.
@@ -126,13 +124,30 @@ class AnalyticOutcomes:
         Returns:
             A value for each, on the maximised scale.
         """
-        numbers = self.numbers(0, None)
-        worst = {
-            "error": -MAX_ERROR,
-            "energy": -math.log10(numbers.nanojoules),
-            "multiplications": -numbers.multiplications,
-        }
+        worst = {"error": -MAX_ERROR, **_maximised(self.numbers(0, None))}
         return [worst[name] for name in objectives]
+
+
+def log_emissions(log_nanojoules: float) -> float:
+    r"""The emissions of an energy, both as logarithms to base 10.
+
+    Args:
+        log_nanojoules: The energy in nJ.
+
+    Returns:
+        The greenhouse gas in pg of CO2 equivalents.
+    """
+    return log_nanojoules + math.log10(_EMISSIONS)
+
+
+def _maximised(numbers: AnalyticNumbers) -> dict[str, float]:
+    """Outcomes that need no training, by name."""
+    energy = math.log10(numbers.nanojoules)
+    return {
+        "energy": -energy,
+        "multiplications": -numbers.multiplications,
+        "emissions": -log_emissions(energy),
+    }
 
 
 def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:

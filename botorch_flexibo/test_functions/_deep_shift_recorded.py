@@ -17,6 +17,7 @@ from botorch_flexibo.test_functions._deep_shift_outcomes import (
     ANALYTIC_SECONDS,
     MAX_ERROR,
     check_objectives,
+    log_emissions,
 )
 from botorch_flexibo.test_functions._deep_shift_space import DeepShiftSpace
 from botorch_flexibo.test_functions.tabular import TabularProblem
@@ -67,8 +68,8 @@ class RecordedDeepShift(TabularProblem):
         r"""Read the recorded trainings.
 
         Args:
-            objectives: Two or more of ``"error"``, ``"energy"`` and
-                ``"multiplications"``.
+            objectives: Two or more of ``"error"``, ``"energy"``,
+                ``"multiplications"`` and ``"emissions"``.
             epochs: The fidelities: ascending numbers of epochs, 1..27. The last is the
                 target; with only one, there is no column for the epochs.
             ref_point: Reference point on the maximised scale; None for that of the live
@@ -172,9 +173,11 @@ def _at_epoch(
     table: pd.DataFrame, names: Sequence[str], epoch: int
 ) -> tuple[Tensor, Tensor]:
     """Maximised outcomes and their costs, ``n x m`` each."""
+    energy = np.log10(table["energy_nj"])
     values = {
         "error": -table[f"error_{epoch}"],
-        "energy": -np.log10(table["energy_nj"]),
+        "energy": -energy,
+        "emissions": -energy.map(log_emissions),
         "multiplications": -table["multiplications"],
     }
     outcomes = np.stack([values[name].to_numpy(dtype=float) for name in names], axis=-1)

@@ -89,10 +89,15 @@ class DeepShiftProblem(DecoupledProblem):
       networks of few bits would be squeezed into the last percents of the range.
     - ``"multiplications"``: minus the share of the products of an inference that are
       multiplications of floats rather than shifts.
+    - ``"emissions"``: minus the logarithm to base 10 of the greenhouse gas of an
+      inference in pg of CO2 equivalents, *modelled*: the energy times the factor of the
+      German grid (:data:`~botorch_flexibo.nn.energy.GERMANY_2023`). It orders networks
+      as the energy does.
 
-    The last two do not depend on the epochs. With ``fidelity="shift_depth"``, networks
-    with fewer shift layers, which train faster, inform about those of shifts only;
-    there is no column for the epochs then, and trainings take the last of ``epochs``.
+    All but the first do not depend on the epochs. With ``fidelity="shift_depth"``,
+    networks with fewer shift layers, which train faster, inform about those of shifts
+    only; there is no column for the epochs then, and trainings take the last of
+    ``epochs``.
 
     NOTE: the space differs from that of the released code where that has faults or dead
     parameters: rates are on a logarithmic scale, inactive parameters are recognised,
@@ -145,8 +150,8 @@ class DeepShiftProblem(DecoupledProblem):
         r"""Set up the problem; nothing is trained yet.
 
         Args:
-            objectives: Two or more of ``"error"``, ``"energy"`` and
-                ``"multiplications"``.
+            objectives: Two or more of ``"error"``, ``"energy"``,
+                ``"multiplications"`` and ``"emissions"``.
             data: The images; None for :func:`~botorch_flexibo.nn.data.digits`, which
                 needs the extra ``bench``.
             network: Makes the float network for an image shape and a number of classes,

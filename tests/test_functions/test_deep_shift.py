@@ -625,6 +625,18 @@ def test_recorded_analytic_outcomes_are_those_of_the_live_problem(
     assert recorded.decode(X).equals(live.decode(X))
 
 
+def test_emissions_are_those_of_the_energy_on_the_german_grid() -> None:
+    both = RecordedDeepShift(("error", "energy", "emissions"))
+    grams = 10 ** -both.Y[:, 2] * 1e-12
+    kilowatt_hours = 10 ** -both.Y[:, 1] * 1e-9 / 3.6e6
+    assert torch.allclose(grams / kilowatt_hours, torch.tensor(380.95).double())
+    live = DeepShiftProblem(("energy", "emissions"))
+    X = both.choices[:3]
+    Y = live.evaluate(X, torch.ones(3, 2, dtype=torch.bool))
+    assert torch.allclose(Y, both.Y[:3, 1:], rtol=1e-8)
+    assert live.ref_point.tolist() == pytest.approx(both.ref_point[1:].tolist())
+
+
 def test_a_recorded_training_is_reproduced(recorded: Any) -> None:
     # On another kind of CPU sums are rounded differently and the paths of two trainings
     # part, as those of two seeds do; errors of the table reach from 0.01 to 0.95.
