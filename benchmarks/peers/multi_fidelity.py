@@ -71,7 +71,7 @@ class MultiFidelityHVKGPolicy(Policy):
     the best design and fidelity found becomes the nearest choice that is not measured.
     """
 
-    NUM_FANTASIES = 4
+    NUM_FANTASIES = 2
     NUM_PARETO = 5
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
@@ -123,7 +123,7 @@ def _optimize(
     acqf: AcquisitionFunction, state: DecoupledState, q: int
 ) -> tuple[Tensor, Tensor]:
     """One restart of BoTorch's optimiser."""
-    options = {"maxiter": 50, "seed": state.seed}
+    options = {"maxiter": 20, "seed": state.seed}
     return optimize_acqf(
-        acqf, state.bounds, q=q, num_restarts=1, raw_samples=32, options=options
+        acqf, state.bounds, q=q, num_restarts=1, raw_samples=16, options=options
     )
