@@ -26,6 +26,7 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = [
+    "benchmarks/README.md",
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
