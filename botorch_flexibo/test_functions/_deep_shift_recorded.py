@@ -2,6 +2,7 @@ r"""Shift networks that were trained beforehand, with their learning curves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
@@ -173,7 +174,7 @@ def _at_epoch(
     table: pd.DataFrame, names: Sequence[str], epoch: int
 ) -> tuple[Tensor, Tensor]:
     """Maximised outcomes and their costs, ``n x m`` each."""
-    energy = np.log10(table["energy_nj"])
+    energy = table["energy_nj"].map(math.log10)
     values = {
         "error": -table[f"error_{epoch}"],
         "energy": -energy,
