@@ -16,6 +16,7 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); \
 # Each worker is one process on one core; more threads only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST_ARGS ?=
+PYTEST = $(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal
 # BoTorch compiles a kernel of qLogNEHVI at its first use. A process killed meanwhile
 # leaves a lock for which all others wait for ever: here it locks this checkout only,
 # until the next `make`.
@@ -25,7 +26,7 @@ $(shell rm -f $(TORCH_EXTENSIONS_DIR)/*/*/lock $(TORCH_EXTENSIONS_DIR)/*/lock)
 NOTEBOOK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo bench-smoke peers test coverage lint types format notebooks docs build \
+.PHONY: help env demo bench-smoke peers test test-slow coverage lint types format notebooks docs build \
     install-test matrix audit clean
 
 help: ## Show this list.
@@ -66,11 +67,13 @@ peers: $(STAMP) ## Create the environment of SMAC3, which two benchmarks compare
 	    smac==2.4.1
 
 test: $(STAMP) ## Run tests and docstring examples (PYTEST_ARGS="-k name" narrows).
-	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" --durations=15 $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take long: more kills, examples and requests.
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## Run the tests and show the lines that none reaches.
-	$(ONE_THREAD) $(PY) -m pytest -n $(WORKERS) --dist worksteal \
-	    --cov --cov-report=term-missing $(PYTEST_ARGS)
+	$(PYTEST) --cov --cov-report=term-missing $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, format, and docstrings against signatures.
 	$(VENV)/bin/ruff check .

@@ -315,6 +315,7 @@ def test_cut_at_any_byte_a_run_goes_on_with_what_is_left(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_cut_at_every_byte_a_run_goes_on_with_what_is_left(tmp_path: Path) -> None:
     path = path_in(tmp_path)
     full = trace(small(path))

@@ -346,7 +346,8 @@ def test_a_diverged_training_has_the_error_of_its_network_and_is_paid() -> None:
     y = problem.evaluate(x, ERROR)[0, 0].item()
     labels = problem.data.y_val
     assert any(y == -(labels != k).double().mean() for k in range(10))
-    assert problem.cost(x)[0, 0].item() == pytest.approx(result.seconds)
+    paid = max(result.seconds, 0.01)  # nothing is cheaper than to read off
+    assert problem.cost(x)[0, 0].item() == pytest.approx(paid)
 
 
 # --- resumed trainings ---------------------------------------------------------------
