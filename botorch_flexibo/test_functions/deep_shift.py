@@ -89,8 +89,8 @@ class DeepShiftProblem(DecoupledProblem):
       networks of few bits would be squeezed into the last percents of the range.
     - ``"multiplications"``: minus the share of the products of an inference that are
       multiplications of floats rather than shifts.
-    - ``"emissions"``: minus the decimal logarithm of the *modelled* greenhouse gas of an
-      inference in pg of CO2 equivalents: the energy times the German grid's factor.
+    - ``"emissions"``: minus the decimal logarithm of the *modelled* greenhouse gas of
+      an inference in pg of CO2 equivalents: the energy times the German grid's factor.
 
     All but the first do not depend on the epochs. With ``fidelity="shift_depth"``,
     networks with fewer shift layers, which train faster, inform about those of shifts
