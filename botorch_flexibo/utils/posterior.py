@@ -6,14 +6,20 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
+from botorch.exceptions.errors import UnsupportedError
+from botorch.models import SingleTaskGP
 from botorch.models.model import Model, ModelList
 from botorch.posteriors import Posterior
 from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from torch import Tensor
 
+from botorch_flexibo.utils.conditioning import ConditionedGP
+
 # Designs per posterior call. They share the kernel with the data (a batch of single
 # designs would copy the data), and covariances between so few designs cost little.
 _CHUNK = 512
+# Designs at a time where no covariances between them are computed.
+_WHITENED_CHUNK = 4096
 
 
 def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,9 +45,13 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
         parts = [marginal_moments(submodel, X) for submodel in submodels]
         means, variances = zip(*parts, strict=True)
         return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
-    chunks = [
-        _moments(model.posterior(x)) for x in X.reshape(-1, X.shape[-1]).split(_CHUNK)
-    ]
+    designs = X.reshape(-1, X.shape[-1])
+    gp = _factorised(model, len(designs))
+    chunks = (
+        [_moments(model.posterior(x)) for x in designs.split(_CHUNK)]
+        if gp is None
+        else [_whitened_moments(gp, x) for x in designs.split(_WHITENED_CHUNK)]
+    )
     means, variances = zip(*chunks, strict=True)
     shape = (*X.shape[:-1], model.num_outputs)
     return torch.cat(means).reshape(shape), torch.cat(variances).reshape(shape)
@@ -72,6 +82,30 @@ def posterior_mean(model: Model, X: Tensor) -> Tensor:
         A ``batch_shape x q x m``-dim tensor of means.
     """
     return _moments(model.posterior(X))[0]
+
+
+def _factorised(model: Model, num_designs: int) -> ConditionedGP | None:
+    """The Cholesky factor of a plain exact GP, if there are enough designs to pay it.
+
+    Without the covariances that a posterior has, moments take a third of the time.
+    """
+    if not isinstance(model, SingleTaskGP) or model.train_targets.dim() > 1:
+        return None
+    kind = type(model)
+    if (kind.posterior, kind.forward) != (SingleTaskGP.posterior, SingleTaskGP.forward):
+        return None  # moments of its own
+    if num_designs < len(model.train_targets):
+        return None
+    try:
+        return ConditionedGP(model)
+    except UnsupportedError:  # such as an outcome transform that is not affine
+        return None
+
+
+def _whitened_moments(gp: ConditionedGP, X: Tensor) -> tuple[Tensor, Tensor]:
+    designs = gp.whiten(X)
+    mean, variance = gp.moments(designs)[0], gp.scale.square() * designs.variance
+    return mean.mT, variance.mT
 
 
 def _moments(posterior: Posterior) -> tuple[Tensor, Tensor]:

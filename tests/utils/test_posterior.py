@@ -8,13 +8,16 @@ import warnings
 import pytest
 import torch
 from botorch.exceptions.warnings import InputDataWarning
-from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models import MixedSingleTaskGP, ModelListGP, SingleTaskGP
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.ensemble import EnsembleModel
 from botorch.models.model import Model, ModelList
+from botorch.models.transforms import Log, Normalize, Standardize
+from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.posteriors.fully_bayesian import MCMC_DIM, GaussianMixturePosterior
 from torch import Tensor
 
+from botorch_flexibo.models._kernels import mixed_covar_module
 from botorch_flexibo.utils import posterior as posterior_module
 from botorch_flexibo.utils.posterior import marginal_moments, posterior_mean
 
@@ -101,6 +104,55 @@ def test_moments_equal_those_of_the_joint_posterior():
     mean, variance = marginal_moments(model, X)
     torch.testing.assert_close(mean, joint.mean, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(variance, joint.variance, rtol=1e-6, atol=1e-8)
+
+
+def transformed(outcome_transform: OutcomeTransform | None) -> SingleTaskGP:
+    X, Y = 4.0 * rand(9, 3, seed=0), rand(9, 1, seed=1) + 0.5
+    return SingleTaskGP(
+        X, Y, input_transform=Normalize(3), outcome_transform=outcome_transform
+    )
+
+
+def categorical() -> SingleTaskGP:
+    X = (3 * rand(9, 3, seed=0)).floor()
+    return SingleTaskGP(X, rand(9, 1, seed=1), covar_module=mixed_covar_module(3, [1]))
+
+
+@dtypes
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(lambda: transformed(Standardize(1)), id="standardised"),
+        pytest.param(lambda: transformed(Log()), id="not affine: takes the posterior"),
+        pytest.param(categorical, id="categorical"),
+        pytest.param(
+            lambda: MixedSingleTaskGP(
+                rand(9, 3, seed=0).round(), rand(9, 1, seed=1), [1]
+            ),
+            id="BoTorch's categorical",
+        ),
+        pytest.param(
+            lambda: SingleTaskGP(
+                rand(9, 3, seed=0), rand(9, 1, seed=1), 0.01 * rand(9, 1, seed=2)
+            ),
+            id="known noise",
+        ),
+    ],
+)
+@pytest.mark.parametrize("chunk", [7, 4096])
+def test_moments_of_more_designs_than_rows_equal_the_posterior(
+    model, chunk, dtype, monkeypatch
+):
+    monkeypatch.setattr(posterior_module, "_WHITENED_CHUNK", chunk)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputDataWarning)
+        gp = model().to(dtype)
+    X = (3 * rand(2, 10, 3, seed=3)).round().to(dtype)
+    mean, variance = marginal_moments(gp, X)
+    posterior = gp.posterior(X)
+    rtol = 1e-3 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(mean, posterior.mean, rtol=rtol, atol=rtol)
+    torch.testing.assert_close(variance, posterior.variance, rtol=rtol, atol=rtol)
 
 
 @batch_shapes
@@ -190,8 +242,9 @@ def test_many_designs_take_few_posterior_calls():
 
 def test_moments_are_differentiable():
     model = ModelListGP(gp(1), gp(2))
-    X = rand(3, 2, seed=12).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: marginal_moments(model, x), (X,))
+    for designs in (3, 8):  # fewer and more than rows
+        X = rand(designs, 2, seed=12).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: marginal_moments(model, x), (X,))
 
 
 @batch_shapes
