@@ -1,13 +1,16 @@
 """Tables and figures of stored experiments; nothing is run.
 
     python -m benchmarks.report real --figure docs/figures/real.png
+    python -m benchmarks.report deep_shift --peer "SMAC3, ParEGO and Hyperband"
 
 Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
 measured, at the target fidelity. *identified*: the truth of the front that a model of
 the data points to. The regret of a run is log10(1 - identified share), at least -4,
-averaged over the budget. Intervals are 95 % of the mean (Student's t); differences are
-paired by problem and seed. Ranks are of the regret; two methods whose mean ranks differ
-by less than the critical difference (Nemenyi, 5 %) are not told apart.
+averaged over the budget. *error*: what is missing to the largest hypervolume at the
+end, at equal total cost, the form in which FlexiBO's paper reports. Costs are those
+after the initial designs. Intervals are 95 % of the mean (Student's t); differences
+are paired by problem and seed. Ranks are of the regret; two methods whose mean ranks
+differ by less than the critical difference (Nemenyi, 5 %) are not told apart.
 """
 
 from __future__ import annotations
@@ -88,6 +91,35 @@ def reached(curves: pd.DataFrame, share: float, column: str) -> pd.DataFrame:
     return median.map(lambda cost: "-" if np.isinf(cost) else f"{cost:.1f}")
 
 
+def errors(runs: pd.DataFrame, peer: str) -> pd.DataFrame:
+    """Hypervolume errors at equal total cost in percent, and what a peer's exceeds."""
+    error = 100 * (1 - runs.set_index(KEY)["measured"])
+    table = error.groupby(["problem", "method"]).mean().unstack("method")
+    gained = table.rsub(table[peer], axis="index").drop(columns=peer)
+    both = pd.concat({"error, %": table, f"less than {peer}": gained}, axis="columns")
+    return both.round(1)
+
+
+def cost_of_peer(curves: pd.DataFrame, peer: str, column: str) -> pd.DataFrame:
+    """At which part of the budget the mean curve is for good where a peer's ends.
+
+    Per problem, and the geometric mean over those where the method gets there. A
+    method that does not get there has NaN.
+    """
+    means = curves.groupby(["problem", "method", "spent"])[column].mean().reset_index()
+    budget = means["spent"].max()
+    parts = {}
+    for problem, group in means.groupby("problem", sort=False):
+        ends = group[group["spent"] == budget].set_index("method")[column]
+        if peer in ends:
+            alone = group.assign(seed=0)
+            costs = cost_to_reach(alone, float(ends[peer]), column)
+            parts[problem] = costs.loc[(problem, 0)].replace(np.inf, np.nan) / budget
+    table = pd.DataFrame(parts).T
+    table.loc["geometric mean"] = np.exp(np.log(table.clip(lower=1e-3)).mean())
+    return table.round(2)
+
+
 def ranks(frame: pd.DataFrame) -> tuple[pd.Series, float]:
     """Mean ranks, the best first, and the critical difference of two of them."""
     number, count = frame.shape
@@ -119,7 +151,10 @@ def paired(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def print_tables(
-    store: Store, title: str, reference: str = "look-ahead FlexiBO"
+    store: Store,
+    title: str,
+    reference: str = "look-ahead FlexiBO",
+    peer: str = "coupled qLogNEHVI",
 ) -> None:
     """All tables of an experiment, as text."""
     runs, curves = store.runs(), store.curves()
@@ -128,6 +163,11 @@ def print_tables(
         for share in TARGETS:
             costs = reached(curves, share, column)
             print(f"\ncost to reach {share:.0%} ({column})\n{costs.to_string()}")
+    if peer in set(runs["method"]):
+        print(f"\nhypervolume errors at the end\n{errors(runs, peer).to_string()}")
+        for column in ("measured", "identified"):
+            table = cost_of_peer(curves, peer, column).to_string()
+            print(f"\npart of the cost to {peer}'s last share ({column})\n{table}")
     frame = regrets(curves).dropna()
     chosen = reference if reference in frame else frame.columns[0]
     if len(frame) > 0:
@@ -184,10 +224,11 @@ def main() -> None:
     parser.add_argument("config", nargs="+", help="names of configs")
     parser.add_argument("--results", type=Path, default=FOLDER / "results")
     parser.add_argument("--reference", default="look-ahead FlexiBO")
+    parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
     args = parser.parse_args()
     for name in args.config:
-        print_tables(Store(args.results, name), name, args.reference)
+        print_tables(Store(args.results, name), name, args.reference, args.peer)
     if args.figure:
         plot(Store(args.results, args.config[0]), args.figure)
 
