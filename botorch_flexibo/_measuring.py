@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo._ledger import Ledger
 from botorch_flexibo.checkpoint import Decision, RunRecord
 from botorch_flexibo.evaluation import Answer
+from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.failures import (
     FailureLog,
     FailureRule,
@@ -21,6 +23,7 @@ from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.checks import check_floating, check_points, shape_of
 from botorch_flexibo.utils.seeds import seeded
 
 # So many decisions in a row that ask only for what is given up end the run.
@@ -168,6 +171,54 @@ class Measuring:
                 f"failed at {self.failures.closed[i]} designs in a row, at last:"
                 f" {answer.errors[i]}"
             )
+
+
+def check_request(
+    request: object, problem: DecoupledProblem, policy: str
+) -> EvaluationRequest:
+    r"""Refuse what cannot be measured, before anything of it is recorded or measured.
+
+    A request without designs, or without outcomes at a design, asks for nothing there.
+
+    Args:
+        request: What a policy returned.
+        problem: The problem to measure.
+        policy: The name of the policy.
+
+    Returns:
+        The request.
+
+    Raises:
+        InputDataError: If it is none, has a design that is not in the space of the
+            problem, or a tensor of the wrong dtype or device.
+        BotorchTensorDimensionError: If a shape does not fit.
+        InvalidCostError: If a predicted cost is negative or infinite.
+    """
+    if not isinstance(request, EvaluationRequest):
+        raise InputDataError(
+            f"Expected an EvaluationRequest from {policy}, but got"
+            f" {type(request).__name__}. Return EvaluationRequest(X, evaluation_mask),"
+            " or raise CandidateGenerationError if nothing is left to measure."
+        )
+    X, mask, _, cost = request
+    check_points(X, "X", problem.bounds, "the bounds")
+    problem._validate_designs(X)
+    problem._validate_mask(mask, n=len(X))
+    if cost is None:
+        return request
+    costs = check_floating(cost, "cost")
+    if costs.shape != X.shape[:1]:
+        raise BotorchTensorDimensionError(
+            f"Expected cost of shape `{len(X)}`, one per design, but got shape"
+            f" `{shape_of(costs)}`. Leave it out if costs are not known."
+        )
+    wrong = costs[(costs < 0) | costs.isinf()]
+    if len(wrong) > 0:
+        raise InvalidCostError(
+            "Expected predicted costs that are finite and not negative, or NaN if not"
+            f" known, but got {wrong[0].item()}. Bound the cost model of the policy."
+        )
+    return request
 
 
 def _stream(seed: int, row: int, part: int) -> int:

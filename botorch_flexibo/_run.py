@@ -12,7 +12,7 @@ from botorch.models.model import Model, ModelList
 from torch import Tensor
 
 from botorch_flexibo._fits import RecordedFits
-from botorch_flexibo._measuring import Measuring
+from botorch_flexibo._measuring import Measuring, check_request
 from botorch_flexibo.checkpoint import Decision, RunRecord
 from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.failures import FailureRule
@@ -204,8 +204,7 @@ class Run:
         before = policy.effort
         start = time.perf_counter()
         try:
-            with seeded(self._measurement_seed()):
-                request = policy(model, state)
+            request = self._request(policy, model, state)
         except CandidateGenerationError:
             self._effort += policy.effort - before
             self.stop_reason = self._why_nothing_is_left(state)
@@ -231,10 +230,16 @@ class Run:
         """What a policy with a memory asks for now, None for nothing."""
         model = self._model_for(policy)
         try:
-            with seeded(self._measurement_seed()):
-                return policy(model, state)
+            return self._request(policy, model, state)
         except CandidateGenerationError:
             return None
+
+    def _request(
+        self, policy: Policy, model: ModelList, state: DecoupledState
+    ) -> EvaluationRequest:
+        with seeded(self._measurement_seed()):
+            request = policy(model, state)
+        return check_request(request, self._problem, policy.name)
 
     def _check(self, decision: Decision, request: EvaluationRequest | None) -> None:
         """Refuse a record that is not what is decided now."""

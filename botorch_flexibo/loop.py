@@ -24,7 +24,7 @@ from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import check_within
 from botorch_flexibo.policies.base import Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
-from botorch_flexibo.utils.checks import finite_number, is_count
+from botorch_flexibo.utils.checks import check_seed, finite_number, is_count
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 
@@ -224,11 +224,7 @@ def _check_run(
             f"Expected a positive, finite budget in {problem.cost_unit}, but got"
             f" {budget!r}. Pass what may be spent."
         )
-    if not is_count(seed, least=-(2**31)):
-        raise InputDataError(
-            f"Expected seed to be a whole number, but got {seed!r}. Pass 0 for the"
-            " default."
-        )
+    check_seed(seed)
     if choices is not None:
         check_within(choices, "choices", problem.bounds)
         if len(choices) == 0:

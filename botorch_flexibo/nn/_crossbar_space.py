@@ -24,6 +24,7 @@ from botorch_flexibo.nn.crossbar import (
     crossbar_cost,
 )
 from botorch_flexibo.nn.training import TrainingSettings
+from botorch_flexibo.utils.checks import finite_number
 
 LEVELS: dict[str, tuple[Any, ...]] = {
     "kernel_1": (3, 5, 7),
@@ -217,10 +218,10 @@ class OutcomeModel:
                 "Expected two or more different objectives of "
                 f"{tuple(_REQUIREMENTS)}, got {self.names}. Choose from these."
             )
-        if not 0 < self.analytic_seconds < math.inf:
+        if not (finite_number(self.analytic_seconds) or 0.0) > 0:
             raise InvalidCostError(
                 "Expected a finite `analytic_seconds` > 0, got "
-                f"{self.analytic_seconds}. Give a measurement that is free a small "
+                f"{self.analytic_seconds!r}. Give a measurement that is free a small "
                 "positive cost."
             )
 

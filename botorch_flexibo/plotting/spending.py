@@ -2,12 +2,11 @@ r"""What was measured when, and where the money went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from botorch.exceptions.errors import InputDataError
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -123,8 +122,9 @@ def plot_cost_breakdown(
 
     One bar per method, one segment per outcome, its length the cost and the number in
     it the count of measurements; with several runs (seeds) of a method both are means
-    over them. The number of a segment that is too thin for it stands beside the bar, in
-    the segment's colour. What fits is decided by the size that the axes have now.
+    over them. If set-ups were paid, they are a grey segment at the left. The number of
+    a segment that is too thin for it stands beside the bar, in the segment's colour.
+    What fits is decided by the size that the axes have now.
 
     Args:
         histories: The run or runs of each method, by the name that the figure shows.
@@ -149,44 +149,66 @@ def plot_cost_breakdown(
     """
     methods = checked_histories(histories)
     scale = cost_scale(methods)
-    names = next(iter(methods.values()))[0].outcome_names
-    costs = np.array(
-        [
-            np.mean([list(run.cost_by_outcome.values()) for run in runs], axis=0)
-            for runs in methods.values()
-        ]
-    )
-    widths = costs * scale.factor  # methods x m
-    counts = np.array(
-        [
-            np.mean([measured_mask(run).sum(axis=0) for run in runs], axis=0)
-            for runs in methods.values()
-        ]
-    )
+    parts = _spent_parts(methods)
+    widths = np.stack([part.costs for part in parts], axis=-1) * scale.factor
+    counts = np.stack([part.counts for part in parts], axis=-1)  # methods x parts
     ax = new_axes(ax, height=1.15 + 0.38 * len(methods))
-    handles: list[Artist] = []
-    for i, name in enumerate(names):
+    for i, part in enumerate(parts):
         ax.barh(
             range(len(methods)),
             widths[:, i],
             left=widths[:, :i].sum(axis=1),
             height=2 * _HALF_BAR,
-            color=outcome_color(i),
+            color=part.color,
             edgecolor="white",
             linewidth=0.5,
         )
-        handles.append(Patch(color=outcome_color(i), label=name))
     label_rows(ax, tuple(methods))
     several = max(map(len, methods.values())) > 1
     ax.set_xlabel(f"{'mean ' * several}cost spent ({scale.unit})")
+    handles = [Patch(color=part.color, label=part.name) for part in parts]
     title = f"numbers: {'mean ' * several}count of measurements"
     legend_above(ax, handles, title=title)
-    _label_segments(ax, widths, counts)
+    _label_segments(ax, widths, counts, [part.color for part in parts])
     return ax
 
 
-def _label_segments(ax: Axes, widths: np.ndarray, counts: np.ndarray) -> None:
-    """Write the counts into the segments (rows x m), or beside the bar if too thin."""
+class _Part(NamedTuple):
+    """What all methods spent on one thing, and how often, as means over their runs."""
+
+    name: str
+    color: str
+    costs: list[float]
+    counts: list[float]
+
+
+def _spent_parts(methods: Mapping[str, Sequence[DecoupledHistory]]) -> list[_Part]:
+    """The set-ups, if any were paid, and the outcomes."""
+
+    def mean(value: Callable[[DecoupledHistory], float]) -> list[float]:
+        return [
+            float(np.mean([value(run) for run in runs])) for runs in methods.values()
+        ]
+
+    parts = []
+    if any(mean(lambda run: run.total_setup_cost)):
+        counts = mean(lambda run: sum(r.setup_cost > 0 for r in run.records))
+        costs = mean(lambda run: run.total_setup_cost)
+        parts.append(_Part("set-up", NEUTRAL, costs, counts))
+    for i, name in enumerate(next(iter(methods.values()))[0].outcome_names):
+        costs = mean(lambda run, name=name: run.cost_by_outcome[name])
+        counts = mean(lambda run, i=i: measured_mask(run)[:, i].sum())
+        parts.append(_Part(name, outcome_color(i), costs, counts))
+    return parts
+
+
+def _label_segments(
+    ax: Axes, widths: np.ndarray, counts: np.ndarray, colors: Sequence[str]
+) -> None:
+    """Write the counts into the segments, or beside the bar if they are too thin.
+
+    Widths and counts have one row per bar and one column per segment.
+    """
     if isinstance(ax.figure, Figure):
         ax.figure.draw_without_rendering()  # the layout decides how wide the axes are
     room, size = width_in_points(ax), small_size(ax)
@@ -204,7 +226,7 @@ def _label_segments(ax: Axes, widths: np.ndarray, counts: np.ndarray) -> None:
     centers = widths.cumsum(axis=1) - widths / 2
     beside = (thin * needed).cumsum(axis=1) - needed / 2  # points from the bar's end
     for (row, i), outside in np.ndenumerate(thin):
-        color = outcome_color(i)
+        color = colors[int(i)]
         ax.annotate(
             labels[row][i],
             (totals[row] if outside else centers[row, i], row),

@@ -344,11 +344,15 @@ def _pairs(*parts: _Pairs) -> _Pairs:
 
 
 def _to_complete(state: DecoupledState) -> Tensor:
-    """Designs that lack an outcome, and those to try again."""
-    X = state.X[~state.measured.all(dim=-1)]
+    """Designs that lack an outcome, those being measured, and those to try again.
+
+    While a network is trained, its latency may be measured too: what is pending is not
+    asked for a second time.
+    """
+    designs = [state.X[~state.measured.all(dim=-1)], _pending(state)[0]]
     if state.failures is not None:
-        X = unique_rows(torch.cat([X, state.failures.to_retry()]))
-    return state.space.members(X)
+        designs.append(state.failures.to_retry())
+    return state.space.members(unique_rows(torch.cat(designs)))
 
 
 def _recognized(request: EvaluationRequest, state: DecoupledState) -> EvaluationRequest:

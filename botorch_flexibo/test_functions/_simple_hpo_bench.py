@@ -23,7 +23,7 @@ def check_dataset(dataset: str, known: tuple[str, ...]) -> None:
     """
     if dataset not in known:
         raise ValueError(
-            f"Expected `dataset` to be one of {known}, got '{dataset}'. Choose one of "
+            f"Expected `dataset` to be one of {known}, got {dataset!r}. Choose one of "
             "these."
         )
 

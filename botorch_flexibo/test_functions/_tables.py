@@ -2,7 +2,7 @@ r"""Pure functions that check, encode and index the tables of look-up problems."
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.utils.checks import finite_number, is_count
 from botorch_flexibo.utils.rows import RowIndex
 
 
@@ -41,34 +42,6 @@ def index_designs(X: Tensor, dtype: torch.dtype) -> RowIndex:
             "example the mean of its repetitions), and use torch.float64."
         )
     return index
-
-
-def check_ref_point(ref_point: Sequence[float] | Tensor, m: int) -> Tensor:
-    r"""Read a reference point.
-
-    Args:
-        ref_point: One value per outcome.
-        m: The number of outcomes.
-
-    Returns:
-        An ``m`` tensor in double precision.
-
-    Raises:
-        BotorchTensorDimensionError: If there are not ``m`` values.
-        InputDataError: If a value is not finite.
-    """
-    point = torch.as_tensor(ref_point, dtype=torch.float64).detach().cpu()
-    if tuple(point.shape) != (m,):
-        raise BotorchTensorDimensionError(
-            f"Expected `ref_point` of shape ({m},), got {tuple(point.shape)}. Pass one "
-            "value per outcome."
-        )
-    if not point.isfinite().all():
-        raise InputDataError(
-            f"Expected a finite `ref_point`, got {point.tolist()}. Pass the worst "
-            "value of interest of each outcome."
-        )
-    return point
 
 
 def check_table(X: Tensor, Y: Tensor, costs: Tensor) -> None:
@@ -130,13 +103,13 @@ def split_columns(
         InputDataError: If a categorical column holds a fractional value.
     """
     d = X.shape[-1]
-    categorical = [int(i) for i in categorical_features]
-    if len(set(categorical)) != len(categorical) or not set(categorical) <= set(
-        range(d)
-    ):
+    given = as_list(categorical_features)
+    categorical = [int(i) for i in given or [] if is_count(i, least=0) and i < d]
+    if given is None or len(set(categorical)) != len(given):
+        got = categorical_features if given is None else given
         raise ValueError(
             f"Expected `categorical_features` to be different columns in 0..{d - 1}, "
-            f"got {categorical}. Negative indices are not supported."
+            f"got {got!r}. Negative indices are not supported."
         )
     integer = (X == X.round()).all(dim=0).tolist()
     fractional = [i for i in categorical if not integer[i]]
@@ -151,24 +124,27 @@ def split_columns(
     return continuous, [i for i in rest if integer[i]], categorical
 
 
-def check_names(outcome_names: Sequence[str], m: int) -> tuple[str, ...]:
+def check_names(outcome_names: Sequence[str], m: int | None) -> tuple[str, ...]:
     r"""Read the outcome names.
 
     Args:
         outcome_names: One name per outcome.
-        m: The number of outcomes.
+        m: The number of outcomes, None for two or more.
 
     Returns:
         The names.
 
     Raises:
-        ValueError: If they are not ``m`` different names.
+        ValueError: If they are not ``m`` different strings.
     """
-    names = tuple(outcome_names)
-    if len(names) != m or len(set(names)) != m:
+    given = as_list(outcome_names)
+    names = tuple(name for name in given or [] if isinstance(name, str))
+    wanted = max(2, len(names)) if m is None else m
+    if given is None or len(given) != wanted or len(set(names)) != wanted:
+        got = outcome_names if given is None else tuple(given)
         raise ValueError(
-            f"Expected {m} different `outcome_names`, got {names}. Pass one name per "
-            "outcome."
+            f"Expected {m or 'two or more'} different strings as `outcome_names`, got "
+            f"{got!r}. Pass one name per outcome."
         )
     return names
 
@@ -188,6 +164,7 @@ def outcome_signs(
     Raises:
         ValueError: If there is not exactly one direction per outcome.
     """
+    flags = as_list(maximize)
     if isinstance(maximize, Mapping):
         if set(maximize) != set(outcomes):
             raise ValueError(
@@ -195,19 +172,20 @@ def outcome_signs(
                 f"{list(maximize)}. Pass True or False for each outcome."
             )
         flags = [maximize[name] for name in outcomes]
-    else:
-        flags = list(maximize)
-    if len(flags) != len(outcomes):
+    if flags is None or len(flags) != len(outcomes):
         raise ValueError(
             f"Expected {len(outcomes)} values in `maximize`, one per outcome, got "
-            f"{len(flags)}. Pass True or False for each outcome."
+            f"{maximize!r}. Pass True or False for each outcome."
+        )
+    if not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
+        raise ValueError(
+            f"Expected True or False in `maximize`, got {maximize!r}. True means that "
+            "larger is better."
         )
     return torch.tensor([1.0 if f else -1.0 for f in flags], dtype=torch.float64)
 
 
-def check_frame(
-    frame: pd.DataFrame, inputs: Sequence[str], others: Sequence[str]
-) -> None:
+def check_frame(frame: object, inputs: Sequence[str], others: Sequence[str]) -> None:
     r"""Check that columns exist and have no missing values.
 
     Args:
@@ -216,13 +194,21 @@ def check_frame(
         others: The other columns that will be read.
 
     Raises:
-        InputDataError: If a column does not exist, exists twice or has a missing value.
+        InputDataError: If the frame is none, or a column does not exist, exists twice
+            or has a missing value.
         ValueError: If there are no inputs, or one is given twice.
     """
-    if not inputs or len(set(inputs)) != len(inputs):
+    if not isinstance(frame, pd.DataFrame):
+        raise InputDataError(
+            f"Expected a pandas data frame, got {type(frame).__name__}. Make one with "
+            "`pandas.DataFrame(...)`."
+        )
+    given = as_list(inputs)
+    if not given or len(set(given)) != len(given):
         raise ValueError(
-            f"Expected different `inputs`, at least one, got {list(inputs)}. Name each "
-            "column of a design once."
+            "Expected different `inputs`, at least one, got "
+            f"{inputs if given is None else given!r}. Name each column of a design "
+            "once."
         )
     columns = [*inputs, *others]
     found = frame.columns.tolist()
@@ -264,6 +250,34 @@ def numeric_columns(frame: pd.DataFrame, columns: Sequence[str]) -> Tensor:
     return torch.tensor(frame[list(columns)].to_numpy(dtype=np.float64).copy())
 
 
+def cost_columns(frame: pd.DataFrame, costs: Sequence[str | float]) -> Tensor:
+    r"""Read the costs of a table.
+
+    Args:
+        frame: The data frame.
+        costs: For each outcome the name of a column, or one number for all designs.
+
+    Returns:
+        An ``n x m`` tensor in double precision.
+
+    Raises:
+        InvalidCostError: If a cost is neither a name nor a number.
+    """
+    columns = []
+    for cost in costs:
+        if isinstance(cost, str):
+            columns.append(numeric_columns(frame, [cost]))
+            continue
+        number = finite_number(cost)
+        if number is None:
+            raise InvalidCostError(
+                f"Expected column names or finite numbers > 0 as `costs`, got {cost!r}."
+                " Pass one of these for each outcome."
+            )
+        columns.append(torch.full((len(frame), 1), number, dtype=torch.float64))
+    return torch.cat(columns, dim=-1)
+
+
 def encode_inputs(
     frame: pd.DataFrame, inputs: Sequence[str]
 ) -> tuple[Tensor, dict[str, tuple[Any, ...]]]:
@@ -288,6 +302,16 @@ def encode_inputs(
         codes = coded.cat.codes.to_numpy(dtype=np.float64)
         columns.append(torch.tensor(codes))
     return torch.stack(columns, dim=-1), categories
+
+
+def as_list(values: object) -> list[Any] | None:
+    """The items of a collection; None for what is none, strings included."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        return None
+    try:
+        return list(values)
+    except TypeError:  # a tensor of one number
+        return None
 
 
 def _is_number(dtype: Any) -> bool:

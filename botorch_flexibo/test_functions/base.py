@@ -15,6 +15,15 @@ from botorch.test_functions.base import MultiObjectiveTestProblem
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from botorch_flexibo.utils.checks import (
+    check_floating,
+    check_mask,
+    check_real,
+    check_seed,
+    finite_number,
+    is_count,
+)
+
 
 class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     r"""A multi-objective problem whose outcomes are measured one by one, at a cost.
@@ -80,6 +89,29 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     def choices(self, value: Tensor) -> None:
         # A buffer, so that `problem.to(...)` moves the designs as well.
         self.register_buffer("_choices", value)
+
+    @property
+    def noise_std(self) -> float | list[float] | None:
+        r"""Standard deviation of the noise, one for all outcomes or one for each.
+
+        Raises:
+            InputDataError: If it is set to what is neither finite and not negative, nor
+                a list of ``m`` such numbers, nor None.
+        """
+        return self._noise_std
+
+    @noise_std.setter
+    def noise_std(self, value: float | list[float] | None) -> None:
+        several = isinstance(value, (list, tuple))
+        numbers = [finite_number(one) for one in (value if several else [value])]
+        known = all(number is not None and number >= 0 for number in numbers)
+        m = len(self._ref_point)
+        if value is not None and (not known or (several and len(numbers) != m)):
+            raise InputDataError(
+                "Expected noise_std to be finite and >= 0, one number or a list of"
+                f" {m}, but got {value!r}. Pass None for no noise."
+            )
+        self._noise_std = value
 
     @property
     def categorical_features(self) -> list[int]:
@@ -154,13 +186,16 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
             An ``n x d`` tensor of designs, with the dtype and device of ``bounds``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1 or larger than the number of
-                ``choices``.
+            ValueError: If ``n`` is no whole number, smaller than 1 or larger than the
+                number of ``choices``.
+            InputDataError: If ``seed`` is no whole number.
         """
-        if n < 1:
+        if not is_count(n):
             raise ValueError(
-                f"Expected `n` >= 1, got {n}. Ask for at least one design."
+                f"Expected a whole number `n` >= 1, got {n!r}. Ask for at least one"
+                " design."
             )
+        seed = check_seed(seed)
         choices = self.choices
         if choices is not None:
             if n > choices.shape[0]:
@@ -198,6 +233,27 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
         """
         return self.forward(X)
 
+    def _validate_columns(self, X: object) -> Tensor:
+        r"""Raise unless ``X`` is a ``batch_shape x d`` tensor of real numbers.
+
+        Args:
+            X: The tensor to check.
+
+        Returns:
+            The tensor.
+
+        Raises:
+            BotorchTensorDimensionError: If the last dimension is not ``d``.
+            InputDataError: If it is no tensor of real numbers.
+        """
+        points = check_real(X, "X")
+        if points.ndim == 0 or points.shape[-1] != self.dim:
+            raise BotorchTensorDimensionError(
+                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
+                f"{tuple(points.shape)}. Pass one design per row."
+            )
+        return points
+
     def _validate_designs(self, X: Tensor) -> None:
         r"""Raise unless ``X`` is an ``n x d`` floating-point tensor of valid designs.
 
@@ -206,17 +262,18 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
         Raises:
             BotorchTensorDimensionError: If the shape is not ``n x d``.
-            InputDataError: If the dtype or a value is not allowed.
+            InputDataError: If the dtype, the device or a value is not allowed.
         """
+        check_floating(X, "X")
         if X.ndim != 2 or X.shape[-1] != self.dim:
             raise BotorchTensorDimensionError(
                 f"Expected `X` of shape `n x {self.dim}`, got {tuple(X.shape)}. Pass "
                 "one design per row; for a single design use `x.unsqueeze(0)`."
             )
-        if not X.is_floating_point():
+        if X.device != self.bounds.device:
             raise InputDataError(
-                f"Expected `X` of a floating-point dtype, got {X.dtype}. Convert it "
-                "with `X.double()`."
+                f"Expected `X` on the device of the bounds, {self.bounds.device}, got "
+                f"{X.device}. Move it with `X.to(problem.bounds.device)`."
             )
         outside = ~((X >= self.bounds[0]) & (X <= self.bounds[1])).all(dim=-1)
         if outside.any():
@@ -243,17 +300,13 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
         Raises:
             BotorchTensorDimensionError: If the shape is not ``n x m``.
-            InputDataError: If the dtype is not bool.
+            InputDataError: If it is no tensor of booleans.
         """
+        check_mask(evaluation_mask, "evaluation_mask")
         expected = (n, self.num_objectives)
         if tuple(evaluation_mask.shape) != expected:
             raise BotorchTensorDimensionError(
                 f"Expected `evaluation_mask` of shape {expected} (n x m), got "
                 f"{tuple(evaluation_mask.shape)}. Pass one row per design and one "
                 "column per outcome."
-            )
-        if evaluation_mask.dtype != torch.bool:
-            raise InputDataError(
-                "Expected `evaluation_mask` of dtype torch.bool, got "
-                f"{evaluation_mask.dtype}. Convert it with `evaluation_mask.bool()`."
             )

@@ -8,7 +8,6 @@ from importlib.resources import files
 
 import pandas as pd
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError
 from torch import Tensor
 
 from botorch_flexibo.nn._crossbar_cnn import CrossbarCNN
@@ -32,9 +31,9 @@ from botorch_flexibo.nn.training import (
     seeded,
     train_classifier,
 )
-from botorch_flexibo.test_functions._tables import check_ref_point
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.test_functions.tabular import TabularProblem
+from botorch_flexibo.utils.fronts import as_ref_point
 
 RECORDED_TRAINING = TrainingSettings(epochs=10, batch_size=16)
 r"""How the recorded networks were trained; learning rate and optimiser are columns."""
@@ -155,7 +154,7 @@ class CrossbarCNNProblem(DecoupledProblem):
         )
         self.num_objectives = len(model.names)
         point = model.ref_point if ref_point is None else ref_point
-        self._ref_point = check_ref_point(point, self.num_objectives).tolist()
+        self._ref_point = as_ref_point(point, num_outcomes=self.num_objectives).tolist()
         super().__init__()
         self.outcome_names = model.names
         self.cost_unit = "s"
@@ -284,11 +283,7 @@ class CrossbarCNNProblem(DecoupledProblem):
             BotorchTensorDimensionError: If the last dimension is not ``d``.
             InputDataError: If a value is not the number of a level.
         """
-        if X.ndim == 0 or X.shape[-1] != self.dim:
-            raise BotorchTensorDimensionError(
-                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
-                f"{tuple(X.shape)}. Pass one design per row."
-            )
+        self._validate_columns(X)
         self._validate_designs(X.reshape(-1, self.dim))
         return X
 

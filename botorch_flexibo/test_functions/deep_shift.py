@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError
 from torch import Tensor
 
 from botorch_flexibo.nn.data import ClassificationData, digits
@@ -37,8 +36,8 @@ from botorch_flexibo.test_functions._deep_shift_training import (
     ResumedTrainings,
     TrainingRuns,
 )
-from botorch_flexibo.test_functions._tables import check_ref_point
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.fronts import as_ref_point
 
 __all__ = [
     "DeepShiftProblem",
@@ -177,7 +176,7 @@ class DeepShiftProblem(DecoupledProblem):
         self._bounds = space.bounds
         self.continuous_inds, self.discrete_inds, self.categorical_inds = space.kinds
         point = analytic.ref_point(names) if ref_point is None else ref_point
-        self._ref_point = check_ref_point(point, len(names)).tolist()
+        self._ref_point = as_ref_point(point, num_outcomes=len(names)).tolist()
         super().__init__()
         self.outcome_names = names
         self.cost_unit = "s"
@@ -391,10 +390,6 @@ class DeepShiftProblem(DecoupledProblem):
         Raises:
             BotorchTensorDimensionError: If the last dimension is not ``d``.
         """
-        if X.ndim == 0 or X.shape[-1] != self.dim:
-            raise BotorchTensorDimensionError(
-                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
-                f"{tuple(X.shape)}. Pass one design per row."
-            )
+        self._validate_columns(X)
         self._validate_designs(X.reshape(-1, self.dim))
         return X

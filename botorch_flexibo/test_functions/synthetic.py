@@ -2,12 +2,10 @@ r"""BoTorch's multi-objective problems with a constant cost per outcome."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC
 from collections.abc import Sequence
 
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError
 from botorch.test_functions.multi_objective import (
     DTLZ2,
     ZDT1,
@@ -18,7 +16,9 @@ from botorch.test_functions.multi_objective import (
 from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.test_functions._tables import as_list
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.checks import finite_number, is_count
 
 
 def check_outcome_costs(costs: Sequence[float], num_outcomes: int) -> list[float]:
@@ -35,18 +35,36 @@ def check_outcome_costs(costs: Sequence[float], num_outcomes: int) -> list[float
         InvalidCostError: If there are not ``m`` costs, or one is not finite or not
             strictly positive. It is a ``ValueError``.
     """
-    values = [float(c) for c in costs]
-    if len(values) != num_outcomes:
+    given = as_list(costs)
+    if given is None or len(given) != num_outcomes:
         raise InvalidCostError(
-            f"Expected {num_outcomes} costs, one per outcome, got {len(values)}: "
-            f"{values}. Pass as many costs as the problem has objectives."
+            f"Expected {num_outcomes} costs, one per outcome, got {costs!r}. Pass as "
+            "many costs as the problem has objectives."
         )
-    if not all(math.isfinite(c) and c > 0 for c in values):
+    values = [finite_number(cost) for cost in given]
+    allowed = [value for value in values if value is not None and value > 0]
+    if len(allowed) < len(values):
         raise InvalidCostError(
-            f"Expected finite costs > 0, got {values}. Give a measurement that is "
+            f"Expected finite costs > 0, got {given}. Give a measurement that is "
             "free a small positive cost."
         )
-    return values
+    return allowed
+
+
+def check_dim(dim: object) -> None:
+    r"""Refuse what is no number of design variables.
+
+    Args:
+        dim: The number ``d``.
+
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
+    if not is_count(dim):
+        raise ValueError(
+            f"Expected a whole number `dim` >= 1, got {dim!r}. Ask for a design"
+            " variable."
+        )
 
 
 class _ConstantCostProblem(DecoupledProblem, ABC):
@@ -72,11 +90,7 @@ class _ConstantCostProblem(DecoupledProblem, ABC):
         Raises:
             BotorchTensorDimensionError: If the last dimension of ``X`` is not ``d``.
         """
-        if X.ndim == 0 or X.shape[-1] != self.dim:
-            raise BotorchTensorDimensionError(
-                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
-                f"{tuple(X.shape)}. Pass one design per row."
-            )
+        X = self._validate_columns(X)
         dtype = X.dtype if X.is_floating_point() else self.costs.dtype
         costs = self.costs.to(device=X.device, dtype=dtype)
         return costs.expand(*X.shape[:-1], -1).clone()
@@ -163,6 +177,7 @@ class DecoupledZDT1(_ConstantCostProblem, ZDT1):
             negate: Whether to negate the outcomes, so that they are maximised. False
                 gives BoTorch's minimisation problem.
         """
+        check_dim(dim)
         super().__init__(dim=dim, noise_std=noise_std, negate=negate)
         self._set_costs(costs)
 
@@ -200,6 +215,7 @@ class DecoupledZDT2(_ConstantCostProblem, ZDT2):
             negate: Whether to negate the outcomes, so that they are maximised. False
                 gives BoTorch's minimisation problem.
         """
+        check_dim(dim)
         super().__init__(dim=dim, noise_std=noise_std, negate=negate)
         self._set_costs(costs)
 
@@ -239,13 +255,16 @@ class DecoupledDTLZ2(_ConstantCostProblem, DTLZ2):
                 gives BoTorch's minimisation problem.
 
         Raises:
-            ValueError: If ``num_objectives`` is smaller than 2.
+            ValueError: If ``num_objectives`` is smaller than 2, or ``dim`` not larger
+                than it.
         """
-        if num_objectives < 2:
+        if not is_count(num_objectives, least=2):
             raise ValueError(
-                f"Expected `num_objectives` >= 2, got {num_objectives}. With a single "
-                "outcome there is nothing to decouple."
+                f"Expected a whole number `num_objectives` >= 2, got "
+                f"{num_objectives!r}. With a single outcome there is nothing to "
+                "decouple."
             )
+        check_dim(dim)
         super().__init__(
             dim=dim, num_objectives=num_objectives, noise_std=noise_std, negate=negate
         )

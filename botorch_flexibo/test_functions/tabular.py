@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.exceptions.errors import InputDataError
 from botorch.utils.multi_objective.box_decompositions.dominated import (
     DominatedPartitioning,
 )
@@ -16,10 +16,11 @@ from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
 from botorch_flexibo.test_functions._tables import (
+    as_list,
     check_frame,
     check_names,
-    check_ref_point,
     check_table,
+    cost_columns,
     encode_inputs,
     index_designs,
     numeric_columns,
@@ -27,6 +28,8 @@ from botorch_flexibo.test_functions._tables import (
     split_columns,
 )
 from botorch_flexibo.test_functions.base import DecoupledProblem
+from botorch_flexibo.utils.checks import check_real
+from botorch_flexibo.utils.fronts import as_ref_point, check_volume
 
 
 class TabularProblem(DecoupledProblem):
@@ -98,18 +101,29 @@ class TabularProblem(DecoupledProblem):
 
         Raises:
             BotorchTensorDimensionError: If a shape is wrong.
-            InputDataError: If a design or an outcome is not finite, a categorical
-                column is not made of integers, or a design occurs twice.
+            InputDataError: If a table is no tensor of real numbers, a design or an
+                outcome is not finite, a categorical column is not made of integers, a
+                design occurs twice, or the hypervolume overflows.
             InvalidCostError: If a cost is not finite or not positive. It is a
                 ``ValueError``.
             ValueError: If ``categorical_features`` are not distinct columns, or
                 ``outcome_names`` are not ``m`` different names.
         """
-        X, Y, costs = (t.detach().to(torch.float64).clone() for t in (X, Y, costs))
+        X, Y, costs = (
+            check_real(table, name).detach().to(torch.float64).clone()
+            for table, name in ((X, "X"), (Y, "Y"), (costs, "costs"))
+        )
         check_table(X, Y, costs)
+        if not isinstance(cost_unit, str):
+            raise InputDataError(
+                f"Expected `cost_unit` to be a string, got {cost_unit!r}. Pass the "
+                'label of the unit, for example "s".'
+            )
         X = X + 0.0  # -0.0 becomes 0.0
         self.dim, self.num_objectives = X.shape[-1], Y.shape[-1]
-        self._ref_point = check_ref_point(ref_point, self.num_objectives).tolist()
+        point = as_ref_point(ref_point, Y, num_outcomes=self.num_objectives)
+        check_volume(Y, point)
+        self._ref_point = point.tolist()
         columns = split_columns(X, categorical_features)
         self.continuous_inds, self.discrete_inds, self.categorical_inds = columns
         lower, upper = X.amin(dim=0).tolist(), X.amax(dim=0).tolist()
@@ -197,28 +211,24 @@ class TabularProblem(DecoupledProblem):
             >>> problem.decode(problem.choices)["optimizer"].tolist()
             ['sgd', 'adam']
         """
+        outcomes = check_names(outcomes, None)
         signs = outcome_signs(outcomes, maximize)
-        if len(costs) != len(outcomes):
+        prices = as_list(costs)
+        if prices is None or len(prices) != len(outcomes):
             raise ValueError(
-                f"Expected {len(outcomes)} costs, one per outcome, got {len(costs)}. "
+                f"Expected {len(outcomes)} costs, one per outcome, got {costs!r}. "
                 "Pass a column name or a number for each outcome."
             )
-        named_costs = [c for c in costs if isinstance(c, str)]
+        named_costs = [c for c in prices if isinstance(c, str)]
         check_frame(frame, inputs, [*outcomes, *named_costs])
         X, categories = encode_inputs(frame, inputs)
-        cost_columns = [
-            numeric_columns(frame, [c])
-            if isinstance(c, str)
-            else torch.full((len(frame), 1), float(c), dtype=torch.float64)
-            for c in costs
-        ]
         # NOTE: not `cls(...)`: a subclass may have another constructor, as has
         # `NASBench201`, and would not be described by a frame anyway.
         problem = TabularProblem(
             X,
             numeric_columns(frame, outcomes) * signs,
-            torch.cat(cost_columns, dim=-1),
-            ref_point=check_ref_point(ref_point, len(outcomes)) * signs,
+            cost_columns(frame, prices),
+            ref_point=as_ref_point(ref_point, num_outcomes=len(signs)) * signs,
             outcome_names=outcomes,
             cost_unit=cost_unit,
             categorical_features=[list(inputs).index(name) for name in categories],
@@ -241,11 +251,7 @@ class TabularProblem(DecoupledProblem):
             BotorchTensorDimensionError: If the last dimension of ``X`` is not ``d``.
             InputDataError: If a design is not in the table.
         """
-        if X.ndim == 0 or X.shape[-1] != self.dim:
-            raise BotorchTensorDimensionError(
-                f"Expected `X` of shape `batch_shape x {self.dim}`, got "
-                f"{tuple(X.shape)}. Pass one design per row."
-            )
+        X = self._validate_columns(X)
         dtype = X.dtype if X.is_floating_point() else torch.float64
         if dtype not in self._index:
             self._index[dtype] = index_designs(self._table, dtype)

@@ -62,8 +62,28 @@ def is_count(value: object, *, least: int = 1) -> bool:
     return int(value) >= least
 
 
-def check_floating(value: object, name: str) -> Tensor:
-    r"""Refuse what is no tensor of real floating-point numbers.
+def check_seed(seed: object) -> int:
+    r"""Refuse what is no seed.
+
+    Args:
+        seed: What was passed.
+
+    Returns:
+        The seed.
+
+    Raises:
+        InputDataError: If it is no whole number.
+    """
+    if not isinstance(seed, Integral) or not is_count(seed, least=-(2**31)):
+        raise InputDataError(
+            f"Expected seed to be a whole number, but got {seed!r}. Pass 0 for the"
+            " default."
+        )
+    return int(seed)
+
+
+def check_tensor(value: object, name: str) -> Tensor:
+    r"""Refuse what is no tensor.
 
     Args:
         value: What was passed.
@@ -80,12 +100,51 @@ def check_floating(value: object, name: str) -> Tensor:
             f"Expected {name} to be a tensor, but got {type(value).__name__}. Convert"
             " it with `torch.tensor(..., dtype=torch.double)`."
         )
-    if not value.is_floating_point():
-        raise InputDataError(
-            f"Expected {name} of a floating-point dtype, but got {value.dtype}. Convert"
-            " real numbers with `.double()`."
-        )
     return value
+
+
+def check_real(value: object, name: str) -> Tensor:
+    r"""Refuse what is no tensor of real numbers, whole ones included.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputDataError: If it is none, or holds booleans or complex numbers.
+    """
+    tensor = check_tensor(value, name)
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise InputDataError(
+            f"Expected {name} to hold real numbers, but got {tensor.dtype}. Convert it"
+            " with `.double()`."
+        )
+    return tensor
+
+
+def check_floating(value: object, name: str) -> Tensor:
+    r"""Refuse what is no tensor of real floating-point numbers.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputDataError: If it is none.
+    """
+    tensor = check_tensor(value, name)
+    if not tensor.is_floating_point():
+        raise InputDataError(
+            f"Expected {name} of a floating-point dtype, but got {tensor.dtype}."
+            " Convert real numbers with `.double()`."
+        )
+    return tensor
 
 
 def check_mask(value: object, name: str) -> Tensor:

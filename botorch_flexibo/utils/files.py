@@ -10,13 +10,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from botorch.exceptions.errors import InputDataError
+
 # What directories answer that cannot be synchronised, or not by this user.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """The absolute path of the file itself, behind links, ``~`` expanded."""
-    return Path(os.path.realpath(os.path.expanduser(path)))
+    """The absolute path of the file itself, behind links, ``~`` expanded.
+
+    Args:
+        path: What was passed.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputDataError: If it can be no path of a file.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    known = isinstance(text, str) and text != "" and "\0" not in text
+    target = Path(os.path.realpath(os.path.expanduser(text))) if known else Path()
+    if target.name == "":
+        raise InputDataError(
+            "Expected the path of a file, a str or os.PathLike, but got"
+            f" {path!r}. Name a file in a directory that exists."
+        )
+    return target
 
 
 def beside(target: Path, suffix: str) -> Path:

@@ -163,13 +163,17 @@ def hypervolume_improvement(Y: Tensor, cells: Tensor) -> Tensor:
 
 
 def as_ref_point(
-    ref_point: Tensor | Sequence[float], like: Tensor, *, num_outcomes: int
+    ref_point: Tensor | Sequence[float],
+    like: Tensor | None = None,
+    *,
+    num_outcomes: int,
 ) -> Tensor:
     r"""A reference point of numbers, as a tensor.
 
     Args:
         ref_point: The reference point, of any real dtype.
-        like: A tensor with the dtype and device that it gets.
+        like: A tensor with the dtype and device that it gets. None means double
+            precision on the CPU.
         num_outcomes: The number of outcomes ``m``.
 
     Returns:
@@ -190,7 +194,7 @@ def as_ref_point(
             f"Expected ref_point to hold real numbers, but got {ref_point!r}. Pass a"
             " tensor with the worst value of interest of each outcome."
         )
-    point = point.to(like)
+    point = point.to("cpu", torch.float64) if like is None else point.to(like)
     check_ref_point(point, num_outcomes)
     return point
 

@@ -630,6 +630,32 @@ def test_bars_and_numbers_are_means_over_runs(ax: Axes) -> None:
     assert "mean count" in ax.get_legend().get_title().get_text()
 
 
+def test_set_ups_are_a_segment_of_their_own(ax: Axes) -> None:
+    class Trained(DecoupledBraninCurrin):
+        """A network is trained, once, before either outcome is measured."""
+
+        setup_outcomes = (True, True)
+
+        def setup_cost(self, X: Tensor) -> Tensor:
+            return X.new_full(X.shape[:-1], 7.0)
+
+    run = run_decoupled_optimization(
+        Trained(costs=(2.0, 1.0)),
+        RandomPolicy(),
+        budget=60.0,
+        initial_design=InitialDesign(3),
+        seed=0,
+    )
+    plot_cost_breakdown({"a": run}, ax=ax)
+    assert legend_labels(ax) == ["set-up", "branin", "currin"]
+    widths = bars(ax)[:, 0, 1].tolist()
+    assert sum(widths) == pytest.approx(run.total_cost)
+    assert widths[0] == pytest.approx(run.total_setup_cost)
+    num_designs = len(run.X)
+    assert widths[0] == 7.0 * num_designs
+    assert row_annotations(ax)[0].get_text() == str(num_designs)
+
+
 def test_numbers_overlap_neither_each_other_nor_a_foreign_segment() -> None:
     cheap_only = make_history(
         [(0, AB, 1.0)] + [(1, B, 1.0)] * 250,

@@ -426,6 +426,27 @@ def test_on_a_continuous_space_a_design_that_is_set_up_is_completed(
     assert request.cost.tolist() == [1.0]
 
 
+def test_on_a_continuous_space_the_other_outcome_of_what_is_running_competes(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    running = torch.tensor([[0.123, 0.456]], dtype=torch.float64)
+    run = FixedCostModel(torch.tensor([1.0, 1.0], dtype=torch.float64))
+    setup = FixedCostModel(torch.tensor([1e4], dtype=torch.float64))
+    known = state.measured.all(dim=-1)  # nothing else to complete
+    state = replace(
+        continuous(state),
+        X=state.X[known],
+        Y=state.Y[known],
+        cost_model=SetupCostModel(run, setup, X_paid=running),
+        X_pending=running,
+        X_pending_evaluation_mask=torch.tensor([[True, False]]),
+    )
+    request = AcquisitionPolicy(SMALL, options=QUICK)(model, state)
+    assert torch.equal(request.X, running)
+    assert request.evaluation_mask.tolist() == [[False, True]]
+
+
 def test_the_seed_of_the_state_replaces_that_of_the_options(fitted: Fitted) -> None:
     model, state = fitted
     state = replace(continuous(state), seed=11)

@@ -136,7 +136,7 @@ def test_evaluate_keeps_dtype_and_gradient(dtype: torch.dtype) -> None:
         (X_OK[0], MASK_OK[:1], BotorchTensorDimensionError, r"`n x 3`, got \(3,\)"),
         (X_OK[:, :2], MASK_OK, BotorchTensorDimensionError, r"`n x 3`, got \(2, 2\)"),
         (X_OK.expand(2, 2, 3), MASK_OK, BotorchTensorDimensionError, r"\(2, 2, 3\)"),
-        (X_OK.long(), MASK_OK, InputDataError, r"got torch.int64. .*X.double\(\)"),
+        (X_OK.long(), MASK_OK, InputDataError, r"but got torch.int64. .*`.double\(\)`"),
         (X_OK + 1, MASK_OK, InputDataError, r"within the bounds .* row 0 = \[1.5"),
         (X_OK * torch.nan, MASK_OK, InputDataError, r"within the bounds .* \[nan"),
         (
@@ -147,7 +147,7 @@ def test_evaluate_keeps_dtype_and_gradient(dtype: torch.dtype) -> None:
         ),
         (X_OK, MASK_OK[:1], BotorchTensorDimensionError, r"\(2, 2\) .*got\s\(1, 2\)"),
         (X_OK, MASK_OK[0], BotorchTensorDimensionError, r"one row per design"),
-        (X_OK, MASK_OK.long(), InputDataError, r"torch.bool, got torch.int64"),
+        (X_OK, MASK_OK.long(), InputDataError, r"boolean tensor, but got torch.int64"),
     ],
     ids=[
         "one-dimensional X",

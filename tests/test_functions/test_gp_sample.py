@@ -290,22 +290,22 @@ def test_noise_and_names_are_passed_on() -> None:
     [
         (
             {"lengthscales": [0.5]},
-            "Expected `lengthscales` of at least 2 outcomes, got 1. With a single "
+            "Expected `lengthscales` of at least 2 outcomes, got [0.5]. With a single "
             "outcome there is nothing to decouple.",
         ),
         (
             {"outputscales": [1.0]},
-            "Expected 2 `outputscales`, one per outcome, got 1. Pass as many as there "
-            "are `lengthscales`.",
+            "Expected 2 `outputscales`, one per outcome, got [1.0]. Pass as many as "
+            "there are `lengthscales`.",
         ),
         (
             {"kernels": ["rbf"] * 3},
-            "Expected 2 `kernels`, one per outcome, got 3. Pass as many as there are "
-            "`lengthscales`.",
+            "Expected 2 `kernels`, one per outcome, got ['rbf', 'rbf', 'rbf']. Pass "
+            "as many as there are `lengthscales`.",
         ),
         (
             {"kernels": ["rbf", "linear"]},
-            'Expected `kernels` of "rbf" and "matern", got "linear". Choose one of '
+            'Expected `kernels` of "rbf" and "matern", got \'linear\'. Choose one of '
             "these two for each outcome.",
         ),
         (
@@ -325,8 +325,8 @@ def test_noise_and_names_are_passed_on() -> None:
         ),
         (
             {"outcome_names": ["a", "a"]},
-            "Expected 2 different `outcome_names`, got ('a', 'a'). Pass one name per "
-            "outcome.",
+            "Expected 2 different strings as `outcome_names`, got ('a', 'a'). Pass one "
+            "name per outcome.",
         ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -337,14 +337,14 @@ def test_a_wrong_prior_is_explained(change: dict[str, Any], message: str) -> Non
 
 
 def test_no_design_variable_is_explained() -> None:
-    message = "Expected `dim` >= 1, got 0. Ask for a design variable."
+    message = "Expected a whole number `dim` >= 1, got 0. Ask for a design variable."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         DecoupledGPSample.network_like(0, dim=0)
 
 
 def test_wrong_costs_are_explained() -> None:
     message = (
-        "Expected 2 costs, one per outcome, got 1: [1.0]. Pass as many costs as the "
+        "Expected 2 costs, one per outcome, got [1.0]. Pass as many costs as the "
         "problem has objectives."
     )
     with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):

@@ -139,7 +139,7 @@ def test_cost_is_differentiable_in_the_fidelity() -> None:
         (
             {"costs": (1.0,)},
             InvalidCostError,
-            "Expected 2 costs, one per outcome, got 1: [1.0]. Pass as many costs as "
+            "Expected 2 costs, one per outcome, got (1.0,). Pass as many costs as "
             "the problem has objectives.",
         ),
         (

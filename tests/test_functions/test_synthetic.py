@@ -136,7 +136,7 @@ def test_default_costs_of_vehicle_safety() -> None:
 
 def test_vehicle_safety_refuses_two_costs() -> None:
     message = (
-        "Expected 3 costs, one per outcome, got 2: [1.0, 2.0]. Pass as many costs as "
+        "Expected 3 costs, one per outcome, got (1.0, 2.0). Pass as many costs as "
         "the problem has objectives."
     )
     with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
@@ -146,8 +146,8 @@ def test_vehicle_safety_refuses_two_costs() -> None:
 @pytest.mark.parametrize(
     ("costs", "match"),
     [
-        ((1.0,), r"Expected 2 costs, one per outcome, got 1: \[1.0\]. Pass"),
-        ((1.0, 2.0, 3.0), r"Expected 2 costs, one per outcome, got 3"),
+        ((1.0,), r"Expected 2 costs, one per outcome, got \(1.0,\). Pass"),
+        ((1.0, 2.0, 3.0), r"Expected 2 costs, one per outcome, got \(1.0, 2.0, 3.0\)"),
         ((0.0, 1.0), r"finite costs > 0, got \[0.0, 1.0\]. Give"),
         ((-1.0, 1.0), r"finite costs > 0, got \[-1.0, 1.0\]"),
         ((math.inf, 1.0), r"finite costs > 0, got \[inf, 1.0\]"),
