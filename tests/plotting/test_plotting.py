@@ -636,7 +636,7 @@ def test_set_ups_are_a_segment_of_their_own(ax: Axes) -> None:
 
         setup_outcomes = (True, True)
 
-        def setup_cost(self, X: Tensor) -> Tensor:
+        def setup_cost(self, X: torch.Tensor) -> torch.Tensor:
             return X.new_full(X.shape[:-1], 7.0)
 
     run = run_decoupled_optimization(
