@@ -8,10 +8,12 @@ timed apart. Process CPU time, one thread. Rows are stored one by one; those of 
 settings stay.
 
 `--soak` makes many small decisions in one run instead and compares its quarters,
-without a model (the loop's own time) and with FlexiBO.
+without a model (the loop's own time) and with FlexiBO. `--journal` writes and reads
+a checkpoint of so many entries of a real run.
 
     python -m benchmarks.scale
     python -m benchmarks.scale --soak 2000 --policies random
+    python -m benchmarks.scale --journal 100000
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import tempfile
 import time
 import tracemalloc
 import warnings
@@ -51,6 +54,7 @@ from botorch_flexibo.models.decoupled import FittedParameters
 from botorch_flexibo.optim import SearchSpace
 from botorch_flexibo.policies import DecoupledState, Policy
 from botorch_flexibo.test_functions import DecoupledZDT2, TabularProblem
+from botorch_flexibo.utils.journal import Journal
 
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = (100, 1000, 5000)
@@ -263,12 +267,53 @@ def soak(policy: Policy, num_requests: int) -> dict[str, Any]:
     }
 
 
+# --- checkpoints ----------------------------------------------------------------------
+
+
+def journal(num_entries: int) -> dict[str, Any]:
+    """Entries written per second, and the CPU seconds of reading all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run.jsonl"
+        run_decoupled_optimization(
+            soak_problem(50),
+            RandomPolicy(),
+            budget=40.0,
+            initial_design=InitialDesign(5),
+            checkpoint=run,
+        )
+        with Journal(run) as source:
+            entry = max(source.entries, key=lambda entry: len(str(entry)))
+        path = Path(folder) / "journal.jsonl"
+        with Journal(path) as target:
+            appended = {
+                "each on the disk": _append(target, entry, num_entries // 100, True),
+                "not flushed": _append(target, entry, num_entries, False),
+            }
+        start = time.process_time()
+        with Journal(path) as target:
+            read = len(target.entries)
+        return {
+            "entries": read,
+            "bytes_per_entry": round(path.stat().st_size / read),
+            "appended_per_second": appended,
+            "read_cpu_seconds": round(time.process_time() - start, 2),
+        }
+
+
+def _append(target: Journal, entry: dict[str, Any], count: int, sync: bool) -> int:
+    start = time.perf_counter()
+    for _ in range(count):
+        target.append(entry, sync=sync)
+    return round(count / (time.perf_counter() - start))
+
+
 def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measurements", type=int, nargs="+", default=MEASUREMENTS)
     parser.add_argument("--candidates", type=int, nargs="+", default=CANDIDATES)
     parser.add_argument("--soak", type=int, metavar="REQUESTS")
+    parser.add_argument("--journal", type=int, metavar="ENTRIES")
     parser.add_argument("--policies", nargs="+", default=list(POLICIES))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -278,6 +323,11 @@ def main() -> None:
         for run in runs:
             print(run)
         write_json(args.out or RESULTS / "soak.json", {"seed": _SEED, "runs": runs})
+        return
+    if args.journal is not None:
+        numbers = journal(args.journal)
+        print(numbers)
+        write_json(args.out or RESULTS / "journal.json", numbers)
         return
     path = args.out or RESULTS / "scale.json"
     table(list(args.measurements), list(args.candidates), path)

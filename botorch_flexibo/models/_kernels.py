@@ -19,6 +19,8 @@ from torch import Tensor
 # in all their categories keep a correlation of exp(-1 / e) = 0.69.
 CATEGORY_LENGTHSCALE_LOC = 1.0
 CATEGORY_LENGTHSCALE_SCALE = 1.0
+# Levels per column from which on comparing is faster than a product of indicators.
+_MANY_LEVELS = 64
 
 
 class HammingKernel(CategoricalKernel):
@@ -28,8 +30,10 @@ class HammingKernel(CategoricalKernel):
         \exp\Big(-\frac{1}{c} \sum_{j=1}^{c} \frac{[x_j \ne x'_j]}{\ell_j}\Big)
 
     Labels become scaled indicators of their levels, whose inner product counts the
-    columns that agree. The parent compares all pairs in all columns, which takes ``c``
-    times the memory and several times the time, also for a diagonal.
+    columns that agree. The parent compares all pairs in all columns at once, which
+    takes ``c`` times the memory and several times the time, also for a diagonal. Where
+    there are many levels (a relaxation to numbers makes one of each design), columns
+    are compared one by one.
 
     Example:
         >>> X = torch.tensor([[0.0, 2.0], [0.0, 1.0]], dtype=torch.double)
@@ -65,11 +69,11 @@ class HammingKernel(CategoricalKernel):
         inverse = inverse.expand(*inverse.shape[:-1], len(columns))
         if diag:
             return (-((x1 != x2) * inverse).sum(dim=-1)).exp()
-        levels = [
-            torch.cat([x1[..., j].flatten(), x2[..., j].flatten()]).unique()
-            for j in columns
-        ]
+        fewer = x1 if x1.numel() < x2.numel() else x2
+        levels = [fewer[..., j].unique() for j in columns]  # others agree with none
         sizes = torch.tensor([len(level) for level in levels], device=x1.device)
+        if sizes.sum() > _MANY_LEVELS * len(columns):
+            return (-_distance(x1, x2, inverse)).exp()
         weights = inverse.repeat_interleave(sizes, dim=-1)
         flags1, flags2 = (
             torch.cat([x[..., j, None] == levels[j] for j in columns], dim=-1).to(x)
@@ -77,6 +81,15 @@ class HammingKernel(CategoricalKernel):
         )
         agreement = (flags1 * weights) @ flags2.transpose(-1, -2)
         return (agreement - inverse.sum(dim=-1, keepdim=True)).clamp_max(0).exp()
+
+
+def _distance(x1: Tensor, x2: Tensor, inverse: Tensor) -> Tensor:
+    """Weighted number of columns that differ, one column after the other."""
+    distance = x1.new_zeros(1)
+    for j, weight in enumerate(inverse.unbind(dim=-1)):  # ... x 1 each
+        differs = x1[..., :, None, j] != x2[..., None, :, j]
+        distance = distance + differs * weight.unsqueeze(-1)
+    return distance
 
 
 def mixed_covar_module(dim: int, categorical_features: Sequence[int]) -> Kernel:

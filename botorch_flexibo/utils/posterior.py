@@ -19,7 +19,7 @@ from botorch_flexibo.utils.conditioning import ConditionedGP
 # designs would copy the data), and covariances between so few designs cost little.
 _CHUNK = 512
 # Designs at a time where no covariances between them are computed.
-_WHITENED_CHUNK = 4096
+_WHITENED_CHUNK = 1024
 
 
 def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:

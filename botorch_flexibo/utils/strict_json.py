@@ -35,12 +35,7 @@ def loads(text: bytes) -> dict[str, Any]:
             a number that is not finite.
     """
     try:
-        value = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=unique_keys,
-            parse_float=_finite,
-            parse_constant=_finite,
-        )
+        value = _DECODER.decode(text.decode("utf-8"))
     except RecursionError:
         raise ValueError("Expected plain data, but got endless nesting.") from None
     if not isinstance(value, dict):
@@ -73,3 +68,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"Expected finite numbers, but got {text[:40]}.")
     return value
+
+
+# One for all texts: to build it takes longer than to read a short one.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=unique_keys, parse_float=_finite, parse_constant=_finite
+)

@@ -14,6 +14,7 @@ from botorch.models.utils.gpytorch_modules import (
 )
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
+from botorch_flexibo.models import _kernels
 from botorch_flexibo.models._kernels import HammingKernel, mixed_covar_module
 
 
@@ -40,9 +41,15 @@ def test_kernel_is_product_of_numbers_and_hamming(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]])
 @pytest.mark.parametrize("ard", [True, False])
+@pytest.mark.parametrize("many_levels", [64, 0], ids=["few levels", "many levels"])
 def test_hamming_kernel_is_that_of_botorch_with_its_gradients(
-    dtype: torch.dtype, batch_shape: list[int], ard: bool
+    dtype: torch.dtype,
+    batch_shape: list[int],
+    ard: bool,
+    many_levels: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_kernels, "_MANY_LEVELS", many_levels)
     generator = torch.Generator().manual_seed(0)
     X1 = torch.randint(4, (*batch_shape, 7, 3), generator=generator).to(dtype) / 3
     X2 = torch.randint(5, (*batch_shape, 5, 3), generator=generator).to(dtype) / 3

@@ -139,7 +139,7 @@ def categorical() -> SingleTaskGP:
         ),
     ],
 )
-@pytest.mark.parametrize("chunk", [7, 4096])
+@pytest.mark.parametrize("chunk", [7, 1024])
 def test_moments_of_more_designs_than_rows_equal_the_posterior(
     model, chunk, dtype, monkeypatch
 ):
