@@ -139,8 +139,6 @@ def optimize_acqf_decoupled(
     taken = _taken(acq_function, X_avoid, X_avoid_evaluation_mask)
     options = SearchOptions() if options is None else options
     kind = ContinuousCandidates if space.choices is None else FiniteCandidates
-    picks: list[Pick] = []
-    spent = 0.0
     with _restored(acq_function):
         _condition_costs(
             acq_function,
@@ -155,15 +153,7 @@ def optimize_acqf_decoupled(
             taken=taken,
             options=options,
         )
-        while len(picks) < q and spent < batch_cost:
-            pick = candidates.best(max_cost - spent)
-            if pick is None:
-                break
-            picks.append(pick)
-            spent += 0.0 if pick.cost is None else float(pick.cost)
-            if len(picks) < q and spent < batch_cost:
-                _add_pending(acq_function, pick.X, pick.mask)
-                candidates.exclude(pick.X, pick.mask)
+        picks = _greedy_picks(acq_function, candidates, q, max_cost, batch_cost)
     if not picks:
         raise CandidateGenerationError(
             "Expected at least one pair to choose from, but all pairs of designs and"
@@ -171,6 +161,28 @@ def optimize_acqf_decoupled(
             " designs, masks or cost."
         )
     return _request(picks)
+
+
+def _greedy_picks(
+    acq_function: DecoupledAcquisitionFunction,
+    candidates: FiniteCandidates | ContinuousCandidates,
+    q: int,
+    max_cost: float,
+    batch_cost: float,
+) -> list[Pick]:
+    """One pick after the other, each pending before the next one is chosen."""
+    picks: list[Pick] = []
+    spent = 0.0
+    while len(picks) < q and spent < batch_cost:
+        pick = candidates.best(max_cost - spent)
+        if pick is None:
+            break
+        picks.append(pick)
+        spent += 0.0 if pick.cost is None else float(pick.cost)
+        if len(picks) < q and spent < batch_cost:
+            _add_pending(acq_function, pick.X, pick.mask)
+            candidates.exclude(pick.X, pick.mask)
+    return picks
 
 
 def _space(bounds: Tensor | SearchSpace, choices: Tensor | None) -> SearchSpace:
