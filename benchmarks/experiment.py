@@ -163,14 +163,25 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 class _Starved:
-    """A callback that ends a run which has stopped buying what is dear."""
+    """A callback that ends a run which has stopped buying what is dear.
+
+    Where there are fidelities, that is the dear outcome at its target.
+    """
 
     def __init__(self, problem: DecoupledProblem) -> None:
         self.dear = int(typical_costs(problem).argmax())
+        self.targets = problem.target_fidelities
 
     def __call__(self, history: DecoupledHistory) -> bool:
-        bought = max(r.decision for r in history.records if r.measured[self.dear])
+        bought = max(
+            record.decision
+            for record in history.records
+            if record.measured[self.dear] and self._at_target(history, record.design)
+        )
         return history.records[-1].decision - bought >= MAX_CHEAP_DECISIONS
+
+    def _at_target(self, history: DecoupledHistory, design: int) -> bool:
+        return all(history.X[design, j] == to for j, to in self.targets.items())
 
 
 def _row(history: DecoupledHistory) -> dict[str, Any]:

@@ -122,8 +122,18 @@ class MultiFidelityHVKGPolicy(Policy):
 def _optimize(
     acqf: AcquisitionFunction, state: DecoupledState, q: int
 ) -> tuple[Tensor, Tensor]:
-    """One restart of BoTorch's optimiser."""
-    options = {"maxiter": 20, "seed": state.seed}
+    """One restart of BoTorch's optimiser, of few steps, and no second try."""
     return optimize_acqf(
-        acqf, state.bounds, q=q, num_restarts=1, raw_samples=16, options=options
+        acqf,
+        state.bounds,
+        q=q,
+        num_restarts=1,
+        raw_samples=16,
+        options={
+            "maxiter": 10,
+            "num_inner_restarts": 2,
+            "raw_inner_samples": 64,
+            "seed": state.seed,
+        },
+        retry_on_optimization_warning=False,
     )
