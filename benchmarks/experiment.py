@@ -173,12 +173,13 @@ class _Starved:
         self.targets = problem.target_fidelities
 
     def __call__(self, history: DecoupledHistory) -> bool:
-        bought = max(
+        bought = [
             record.decision
             for record in history.records
             if record.measured[self.dear] and self._at_target(history, record.design)
-        )
-        return history.records[-1].decision - bought >= MAX_CHEAP_DECISIONS
+        ]
+        last = max(bought, default=0)
+        return history.records[-1].decision - last >= MAX_CHEAP_DECISIONS
 
     def _at_target(self, history: DecoupledHistory, design: int) -> bool:
         return all(history.X[design, j] == to for j, to in self.targets.items())
