@@ -1,4 +1,4 @@
-r"""Real processes, forked from a server that has imported the package once."""
+r"""Real processes, forked from a server that has imported the package and Ax once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "botorch_flexibo", "tests.runs"])
+# Without Ax its helpers cannot be imported, and are left out.
+PROCESSES.set_forkserver_preload(
+    ["pytest", "botorch_flexibo", "tests.runs", "tests.ax.helpers"]
+)
 
 
 def _send_result(

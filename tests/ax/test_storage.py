@@ -595,7 +595,7 @@ def last_receipt(path: Path, seconds: float) -> int:
 
 
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(100, marks=pytest.mark.slow)], ids=str
+    "kills", [10, pytest.param(200, marks=pytest.mark.slow)], ids=str
 )
 def test_kill_at_any_instant_loses_nothing_acknowledged(
     tmp_path: Path, kills: int
@@ -614,5 +614,5 @@ def test_kill_at_any_instant_loses_nothing_acknowledged(
         acknowledged += last >= 0
         interrupted += path.with_suffix(".json.new").exists()
     assert acknowledged > 0
-    # Of one hundred at least one hits a save before its file is in place.
-    assert interrupted > 0 or kills < 100
+    # Of two hundred at least one hits a save before its file is in place.
+    assert interrupted > 0 or kills < 200
