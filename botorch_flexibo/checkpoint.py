@@ -267,7 +267,8 @@ class FileRecord(RunRecord):
         ) as error:
             raise ExperimentStorageError(
                 f"Expected {self.place} to be a {kind} as it was written, but got one"
-                f" that makes no sense ({type(error).__name__}: {error})."
+                f" that makes no sense ({type(error).__name__}: {error}). Take the file"
+                " from a backup, or start with another one."
             ) from error
 
 

@@ -92,7 +92,8 @@ class InitialDesign:
             if cost_model is None:
                 raise InputDataError(
                     "Expected a cost_model for a cheap-first initial design, because it"
-                    " tells which outcome is cheapest, but got None."
+                    " tells which outcome is cheapest, but got None. Pass one, or leave"
+                    " num_complete out."
                 )
             costs = posterior_mean(cost_model, X).mean(dim=0)
             mask[self.num_complete :] = False

@@ -47,16 +47,21 @@ from botorch_flexibo.models import LogNormalCostModel, PaidCosts, SetupCostModel
 from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.test_functions import DecoupledBraninCurrin, TabularProblem
+from tests.bad_values import (
+    BAD_COSTS,
+    BAD_COUNTS,
+    BAD_NUMBERS,
+    INF,
+    NAN,
+    mask_error,
+    no_reals,
+    no_tensor,
+    other_place,
+    refused,
+    tensor,
+)
 from tests.processes import in_another_process
 from tests.runs import Faulty
-
-NAN, INF = float("nan"), float("inf")
-# (what is done with a bad argument, the exception, its whole message)
-Case = tuple[Callable[[], object], type[Exception], str]
-
-
-def tensor(*values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.double)
 
 
 def some_designs(n: int, seed: int) -> Tensor:
@@ -72,60 +77,12 @@ REF = tensor(-0.5, -1.5)
 GPS = SingleTaskGP(X, Y[:, :1]), SingleTaskGP(X, Y[:, 1:])
 MODEL = ModelListGP(*GPS).eval()
 COSTS = FixedCostModel(tensor(10.0, 1.0))
-BAD_NUMBERS: dict[str, Any] = {
-    "None": None,
-    "string": "1",
-    "bool": True,
-    "complex": 1j,
-    "NaN": NAN,
-    "list": [1],
-}
-BAD_COUNTS: dict[str, Any] = {
-    **BAD_NUMBERS,
-    "inf": INF,
-    "1e308": 1e308,
-    "fraction": 1.5,
-    "0": 0,
-    "negative": -1,
-}
 NO_TENSOR: dict[str, Any] = {"None": None, "string": "x", "list": [[0.5, 0.5]]}
 NO_REALS: dict[str, Tensor] = {
     "integers": torch.ones(3, 2, dtype=torch.long),
     "bools": torch.ones(3, 2, dtype=torch.bool),
     "complex": torch.ones(3, 2, dtype=torch.cdouble),
 }
-
-
-def refused(act: Callable[[], object], kind: type[Exception], message: str) -> None:
-    """The exception itself, no subclass, with exactly this message."""
-    with pytest.raises(kind, match=rf"\A{re.escape(message)}\Z") as info:
-        act()
-    assert type(info.value) is kind
-
-
-def table(cases: dict[str, Case]) -> Any:
-    return pytest.mark.parametrize("case", cases.values(), ids=cases)
-
-
-def no_tensor(name: str, value: object) -> str:
-    return (
-        f"Expected {name} to be a tensor, but got {type(value).__name__}. Convert it"
-        " with `torch.tensor(..., dtype=torch.double)`."
-    )
-
-
-def no_reals(name: str, value: Tensor) -> str:
-    return (
-        f"Expected {name} of a floating-point dtype, but got {value.dtype}. Convert"
-        " real numbers with `.double()`."
-    )
-
-
-def other_place(name: str, like: str, got: str) -> str:
-    return (
-        f"Expected {name} with the dtype and device of {like}, torch.float64 on cpu,"
-        f" but got {got}. Convert one of them with `.to(...)`."
-    )
 
 
 def not_finite(name: str) -> str:
@@ -359,13 +316,6 @@ def test_models_that_are_no_list_are_refused(acquisition: str, model: Any) -> No
     )
     message = f"{full} requires using a ModelList."
     refused(lambda: ACQUISITIONS[acquisition](model=model), ValueError, message)
-
-
-def mask_error(got: str, name: str = "X_evaluation_mask") -> str:
-    return (
-        f"Expected {name} to be a boolean tensor, but got {got}. Pass a `torch.bool`"
-        " tensor with one column per outcome."
-    )
 
 
 BAD_MASKS: dict[str, tuple[Any, type[Exception], str]] = {
@@ -864,8 +814,6 @@ def test_a_number_of_region_designs_that_is_no_count_is_refused(number: Any) -> 
 
 
 # --- costs -----------------------------------------------------------------------
-
-BAD_COSTS = {"0": 0.0, "negative": -1.0, "NaN": NAN, "inf": INF, "-inf": -INF}
 
 
 def cost_error(number: float) -> str:

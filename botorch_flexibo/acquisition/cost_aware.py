@@ -82,6 +82,27 @@ class LogDamped:
         return torch.log1p(cost / self.unit)
 
 
+def check_decision_cost(cost: object) -> float:
+    r"""Refuse what is no price of a decision.
+
+    Args:
+        cost: The price.
+
+    Returns:
+        The price.
+
+    Raises:
+        InvalidCostError: If it is negative or not finite.
+    """
+    price = finite_number(cost)
+    if price is None or price < 0:
+        raise InvalidCostError(
+            f"Expected a finite decision_cost >= 0, but got {cost!r}. Use 0 if only"
+            " measurements cost something."
+        )
+    return price
+
+
 class DecoupledCostUtility(CostAwareUtility):
     r"""Value per cost, with its own set of measured outcomes for every point.
 
@@ -122,12 +143,7 @@ class DecoupledCostUtility(CostAwareUtility):
         Raises:
             InvalidCostError: If the price of a decision is negative or not finite.
         """
-        price = finite_number(decision_cost)
-        if price is None or price < 0:
-            raise InvalidCostError(
-                "Expected a finite decision_cost >= 0, but got"
-                f" {decision_cost!r}. Use 0 if only measurements cost something."
-            )
+        price = check_decision_cost(decision_cost)
         super().__init__()
         self.cost_model = cost_model
         self.weighting = weighting

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from botorch.exceptions.errors import InputDataError
-
-from botorch_flexibo.utils.checks import finite_number
+from botorch_flexibo.utils.checks import check_beta
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,4 @@ class HypervolumeLoss:
 
 
 def _half_width(beta: float) -> float:
-    scale = finite_number(beta)
-    if scale is None or scale < 0:
-        raise InputDataError(
-            f"Expected a finite beta >= 0, but got {beta!r}. Pass 1 for boxes of one"
-            " standard deviation to each side."
-        )
-    return scale**0.5
+    return check_beta(beta) ** 0.5

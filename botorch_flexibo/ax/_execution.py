@@ -2,7 +2,6 @@ r"""What evaluation functions take and return, and how they are executed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.ax.told import Value
+from botorch_flexibo.utils.checks import check_count, check_switch, finite_number
 
 
 class MeasurementResult(NamedTuple):
@@ -75,21 +75,24 @@ class ExecutionOptions:
         Raises:
             InputDataError: If one is not valid.
         """
-        if self.retries < 0:
-            raise InputDataError(f"Expected retries >= 0, but got {self.retries}.")
-        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
+        check_count(self.retries, "retries", least=0)
+        if self.timeout_s is not None and not (finite_number(self.timeout_s) or 0) > 0:
             raise InputDataError(
-                f"Expected timeout_s > 0 or None, but got {self.timeout_s}."
+                f"Expected timeout_s > 0 or None, but got {self.timeout_s!r}. Pass"
+                " seconds, or None for no limit."
             )
         if self.cost not in ("told", "seconds"):
             raise InputDataError(
                 f'Expected cost to be "told" or "seconds", but got {self.cost!r}.'
+                " Choose one of these."
             )
         if self.on_error not in ("raise", "continue"):
             raise InputDataError(
                 'Expected on_error to be "raise" or "continue", but got'
-                f" {self.on_error!r}."
+                f" {self.on_error!r}. Choose one of these."
             )
+        check_switch(self.in_order, "in_order")
+        check_switch(self.resume, "resume")
 
 
 def as_result(objectives: tuple[str, ...], returned: object) -> MeasurementResult:

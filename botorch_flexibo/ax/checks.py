@@ -17,6 +17,8 @@ from botorch.exceptions.errors import InputDataError, UnsupportedError
 
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import objective_names
+from botorch_flexibo.ax.told import check_mapping
+from botorch_flexibo.utils.checks import finite_number
 
 
 def check_supported(experiment: Experiment) -> None:
@@ -111,20 +113,23 @@ def check_options(
         if not known or set(set_up).isdisjoint(free):
             raise InputDataError(
                 "Expected parameters of the set-up that designs can differ in, of"
-                f" {free}, but got {list(set_up)}."
+                f" {free}, but got {list(set_up)}. Name one or more of these, or pass"
+                " None for all."
             )
     for name, target in fidelity.items():
         if name not in free or not parameters[name].is_numeric:
             numeric = [name for name in free if parameters[name].is_numeric]
             raise InputDataError(
                 f"Expected fidelities among the numeric parameters {numeric}, but got"
-                f" {name!r}."
+                f" {name!r}. Name one of these."
             )
         _check_value(parameters[name], target, what="target of the fidelity")
+    check_mapping(fixed_parameters, "fixed_parameters")
     for name, value in fixed_parameters.items():
         if name not in parameters:
             raise InputDataError(
                 f"Expected fixed_parameters among {list(parameters)}, but got {name!r}."
+                " Leave others out."
             )
         _check_value(parameters[name], value, what="value of the fixed parameter")
 
@@ -139,10 +144,14 @@ def _fixed(parameters: Mapping[str, Parameter]) -> list[str]:
 
 
 def _check_value(parameter: Parameter, value: Any, *, what: str) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    allowed = isinstance(value, (str, bool)) or finite_number(value) is not None
+    if parameter.python_type in (int, float) and not is_number:
+        allowed = False
     if type(value) is float and value.is_integer() and parameter.python_type is int:
         value = int(value)
-    if not parameter.validate(value):
+    if not allowed or not parameter.validate(value):
         raise InputDataError(
             f"Expected a {what} {parameter.name!r} that the experiment allows"
-            f" ({parameter}), but got {value!r}."
+            f" ({parameter}), but got {value!r}. Choose one of its space."
         )

@@ -35,6 +35,7 @@ from botorch_flexibo.ax.payments import (
     told_payment,
 )
 from botorch_flexibo.ax.told import Value, check_names, checked_value
+from botorch_flexibo.utils.checks import is_count
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,17 @@ def get_next_measurements(
         >>> fxa.spent(client)
         25.0
     """
-    if n < 1:
-        raise InputDataError(f"Expected n >= 1, but got {n}.")
+    if not is_count(n):
+        raise InputDataError(
+            f"Expected a whole number n >= 1, but got {n!r}. Ask for one or more."
+        )
     experiment, arguments = experiment_of(client), strategy_arguments(client)
     check_supported(experiment)
     check_options(
         experiment,
         Costs.from_json(arguments["costs"]),
         fidelity=arguments["fidelity"],
-        fixed_parameters=fixed_parameters or {},
+        fixed_parameters={} if fixed_parameters is None else fixed_parameters,
     )
     fixed = None if fixed_parameters is None else dict(fixed_parameters)
     trials = _next_trials(client, n, fixed)
@@ -295,7 +298,7 @@ def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
     elif not isinstance(measurement, Integral) or isinstance(measurement, bool):
         raise InputDataError(
             "Expected a Measurement or the index of its trial, but got"
-            f" {measurement!r}."
+            f" {measurement!r}. Pass one of get_next_measurements or measurements."
         )
     trial = trial_of(experiment_of(client), int(index))  # pyright: ignore
     if trial.status != TrialStatus.RUNNING:

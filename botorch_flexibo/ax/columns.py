@@ -44,6 +44,7 @@ class Columns:
         if name not in self.names or name in self.labels:
             raise InputDataError(
                 f"Expected a numeric parameter of {list(self.names)}, but got {name!r}."
+                " Name one of these."
             )
         entry = math.log10(value) if name in self.log10 else float(value)
         return self.names.index(name), entry

@@ -7,8 +7,7 @@ as numbers or as the name of a registered function with its parameters.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +18,22 @@ from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import Model
 from torch import Tensor
 
+from botorch_flexibo.ax._cost_functions import FUNCTIONS, register_cost_function
 from botorch_flexibo.ax.columns import Columns
+from botorch_flexibo.ax.told import check_mapping
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models import LogNormalCostModel, SetupCostModel
+from botorch_flexibo.utils.checks import check_switch, finite_number
 
-# Maps the values of the numeric parameters to a cost.
-CostFunction = Callable[..., Tensor]
-_FUNCTIONS: dict[str, CostFunction] = {}
+__all__ = [
+    "Costs",
+    "NamedCost",
+    "SetupCost",
+    "build_cost_model",
+    "check_storable",
+    "register_cost_function",
+]
+
 _DTYPE = torch.float64
 
 
@@ -58,21 +66,27 @@ class SetupCost:
     objectives: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check the names.
+        """Check the cost and the names.
 
         Raises:
-            InputDataError: If there is none, or they are no collection.
+            InvalidCostError: If the cost is not finite, or negative.
+            InputDataError: If there is no name, or they are no collection, or a named
+                function is not registered or its arguments cannot be stored.
         """
         for attribute in ("parameters", "objectives"):
             names = getattr(self, attribute)
             if names is None:
                 continue
-            if isinstance(names, str) or not names or len(set(names)) < len(names):
+            known = isinstance(names, Sequence) and not isinstance(names, str)
+            known = known and all(isinstance(name, str) for name in names)
+            if not known or not names or len(set(names)) < len(names):
                 raise InputDataError(
                     f"Expected {attribute} of the set-up to be one or more different"
-                    f" names, or None for all, but got {names!r}."
+                    f" names, or None for all, but got {names!r}. Give a list of"
+                    " strings."
                 )
             object.__setattr__(self, attribute, tuple(names))
+        _check_cost(self.cost, what="set-up cost", strict=False)
 
 
 @dataclass(frozen=True)
@@ -104,10 +118,15 @@ class Costs:
             InputDataError: If a named function is not registered or its arguments
                 cannot be stored.
         """
+        check_mapping(self.run, "costs")
+        check_switch(self.learned, "learned")
         for metric, cost in self.run.items():
             _check_cost(cost, what=f"cost of {metric!r}", strict=True)
-        if self.setup is not None:
-            _check_cost(self.setup.cost, what="set-up cost", strict=False)
+        if self.setup is not None and not isinstance(self.setup, SetupCost):
+            raise InputDataError(
+                f"Expected a SetupCost as set-up, but got {self.setup!r}. Pass"
+                " SetupCost(cost), or None for none."
+            )
         named = [key for key, cost in self.run.items() if isinstance(cost, NamedCost)]
         if self.learned and named:
             raise InputDataError(
@@ -127,13 +146,14 @@ class Costs:
         if set(self.run) != set(objectives):
             raise InputDataError(
                 f"Expected a cost for each objective ({list(objectives)}), but got"
-                f" costs for {list(self.run)}."
+                f" costs for {list(self.run)}. Give one for each of these, and for"
+                " nothing else."
             )
         needs = () if self.setup is None else self.setup.objectives or ()
         if not set(needs) <= set(objectives):
             raise InputDataError(
                 f"Expected a set-up for objectives of {list(objectives)}, but got one"
-                f" for {list(needs)}."
+                f" for {list(needs)}. Name some of these, or None for all."
             )
 
     def price(
@@ -228,64 +248,6 @@ class Costs:
         return cls(run, learned=payload["learned"], setup=setup)
 
 
-def register_cost_function(name: str, function: CostFunction) -> None:
-    r"""Make a function known under a name that experiments can store.
-
-    Args:
-        name: The name. Register it before an experiment that uses it is loaded.
-        function: Called with the values of the numeric parameters, a ``dict`` of
-            tensors of one shape, and the stored arguments as keywords. It returns a
-            tensor of that shape, positive, in the unit of the other costs.
-
-    Raises:
-        InputDataError: If the name stands for another function.
-
-    Example:
-        >>> def training_cost(parameters, per_epoch):
-        ...     return per_epoch * parameters["epochs"]
-        >>> register_cost_function("training", training_cost)
-        >>> NamedCost("training", {"per_epoch": 0.5}).name
-        'training'
-    """
-    if _FUNCTIONS.get(name, function) is not function:
-        raise InputDataError(
-            f"Expected a new name for a cost function, but {name!r} is taken. Choose"
-            " another one."
-        )
-    _FUNCTIONS[name] = function
-
-
-def affine_cost(
-    parameters: Mapping[str, Tensor],
-    slopes: Mapping[str, float],
-    intercept: float = 0.0,
-) -> Tensor:
-    r"""``intercept + sum_j slopes_j * parameter_j``, registered as ``"affine"``.
-
-    Args:
-        parameters: The values of the numeric parameters.
-        slopes: The cost of one unit of each parameter that matters.
-        intercept: The cost where all of these are 0.
-
-    Returns:
-        The costs.
-
-    Raises:
-        InputDataError: If a parameter does not exist or is not numeric.
-    """
-    missing = set(slopes) - set(parameters)
-    if missing or not slopes:
-        raise InputDataError(
-            f"Expected slopes of numeric parameters ({sorted(parameters)}), but got"
-            f" {sorted(slopes)}."
-        )
-    terms = [slope * parameters[name] for name, slope in slopes.items()]
-    return intercept + torch.stack(terms).sum(dim=0)
-
-
-register_cost_function("affine", affine_cost)
-
-
 def build_cost_model(
     costs: Costs, objectives: Sequence[str], columns: Columns
 ) -> Model:
@@ -349,7 +311,7 @@ def _run_model(costs: Sequence[float | NamedCost], columns: Columns) -> Model:
 def _price(cost: float | NamedCost, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
     if not isinstance(cost, NamedCost):
         return X.new_full(X.shape[:-1], cost)
-    return _FUNCTIONS[cost.name](parameters, **cost.arguments)
+    return FUNCTIONS[cost.name](parameters, **cost.arguments)
 
 
 def _numbers(parameters: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -363,18 +325,22 @@ def _numbers(parameters: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _check_cost(cost: float | NamedCost, *, what: str, strict: bool) -> None:
     if isinstance(cost, NamedCost):
-        if cost.name not in _FUNCTIONS:
+        if not isinstance(cost.name, str) or cost.name not in FUNCTIONS:
             raise InputDataError(
                 f"Expected the {what} to name a registered function, but got"
                 f" {cost.name!r}. Call register_cost_function first, also before the"
                 " experiment is loaded."
             )
+        check_mapping(cost.arguments, f"arguments of {cost.name!r}")
         check_storable(cost.arguments, what=f"arguments of {cost.name!r}")
         return
-    number = isinstance(cost, (int, float)) and not isinstance(cost, bool)
-    if not number or not 0 <= cost < math.inf or (strict and cost == 0):
+    number = finite_number(cost) if isinstance(cost, (int, float)) else None
+    if number is None or number < 0 or (strict and number == 0):
         kind = "positive" if strict else "non-negative"
-        raise InvalidCostError(f"Expected a {kind}, finite {what}, but got {cost!r}.")
+        raise InvalidCostError(
+            f"Expected a {kind}, finite {what}, but got {cost!r}. Give all costs in one"
+            " unit."
+        )
 
 
 def check_storable(value: object, *, what: str) -> None:
@@ -384,7 +350,7 @@ def check_storable(value: object, *, what: str) -> None:
     except (TypeError, ValueError) as error:
         raise InputDataError(
             f"Expected {what} of numbers, strings and their collections, which can be"
-            f" stored, but got {value!r}: {error}."
+            f" stored, but got {value!r}: {error}. Convert it to plain Python."
         ) from error
 
 

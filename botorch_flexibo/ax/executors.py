@@ -66,6 +66,7 @@ from botorch_flexibo.ax._loop import (
 from botorch_flexibo.ax._processes import IsolatedProcessPool
 from botorch_flexibo.ax._tasks import Dispatcher
 from botorch_flexibo.ax.metadata import experiment_of, objective_names
+from botorch_flexibo.utils.checks import check_count, finite_number, is_count
 
 __all__ = [
     "Evaluate",
@@ -155,6 +156,7 @@ def run_measurements(
         ([['energy', 'error'], ['energy', 'error'], ['energy', 'error']], 63.0)
     """
     _check_limits(budget, num_measurements, max_parallelism)
+    _check_functions(evaluate, options, callback)
     with _running(client, executors) as chosen:
         dispatcher = Dispatcher(
             evaluate, chosen, options=options, check=partial(check_result, client)
@@ -210,6 +212,7 @@ def configure_executor(
         >>> with configure_executor(client, evaluate):  # doctest: +SKIP
         ...     client.run_trials(max_trials=20, parallelism=2)
     """
+    _check_functions(evaluate, options)
     if executors is not None:
         _check_executors(client, executors)
     runner = ExecutorRunner(client, evaluate, executors, options=options)
@@ -229,15 +232,39 @@ def _check_limits(
         raise InputDataError(
             "Expected a budget or num_measurements, but got neither. Say when to end."
         )
-    if budget is not None and not 0 <= budget < math.inf:
-        raise InputDataError(f"Expected a finite budget >= 0, but got {budget}.")
-    if num_measurements is not None and num_measurements < 0:
+    if budget is not None:
+        number = finite_number(budget)
+        if number is None or number < 0:
+            raise InputDataError(
+                f"Expected a finite budget >= 0, but got {budget!r}. Pass what may be"
+                " spent, or None for num_measurements alone."
+            )
+    if num_measurements is not None and not is_count(num_measurements, least=0):
         raise InputDataError(
-            f"Expected num_measurements >= 0, but got {num_measurements}."
+            f"Expected num_measurements >= 0, but got {num_measurements!r}. Pass a"
+            " whole number, or None for a budget alone."
         )
-    if max_parallelism < 1:
+    check_count(max_parallelism, "max_parallelism")
+
+
+def _check_functions(
+    evaluate: object, options: object, callback: object = None
+) -> None:
+    """Refuse before anything is asked what would fail at the first measurement."""
+    if not callable(evaluate):
         raise InputDataError(
-            f"Expected max_parallelism >= 1, but got {max_parallelism}."
+            f"Expected evaluate to be a function, but got {evaluate!r}. Pass"
+            " evaluate(parameters, objectives), which returns values by name."
+        )
+    if not isinstance(options, ExecutionOptions):
+        raise InputDataError(
+            f"Expected options of type ExecutionOptions, but got {options!r}. Leave"
+            " them out for the defaults."
+        )
+    if callback is not None and not callable(callback):
+        raise InputDataError(
+            f"Expected callback to be a function or None, but got {callback!r}. Pass"
+            " None for none."
         )
 
 

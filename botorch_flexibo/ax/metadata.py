@@ -20,6 +20,8 @@ from ax.core.trial_status import TrialStatus
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
+from botorch_flexibo.utils.checks import is_count
+
 KEY = "flexibo"
 _PENDING = (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING)
 _INVALID = (TrialStatus.FAILED, TrialStatus.ABANDONED, TrialStatus.STALE)
@@ -108,7 +110,15 @@ def experiment_of(client: Client) -> Experiment:
 
     Returns:
         Its experiment.
+
+    Raises:
+        InputDataError: If it is no client.
     """
+    if not isinstance(client, Client):
+        raise InputDataError(
+            f"Expected an Ax client, but got {client!r}. Pass the"
+            " `ax.api.client.Client` of the experiment."
+        )
     return client._experiment
 
 
@@ -295,11 +305,13 @@ def trial_of(experiment: Experiment, trial_index: int) -> BaseTrial:
     Raises:
         InputDataError: If there is no such trial.
     """
-    trial = experiment.trials.get(trial_index)
+    known = is_count(trial_index, least=0)
+    trial = experiment.trials.get(trial_index) if known else None
     if trial is None:
         raise InputDataError(
             f"Expected the index of a trial of the experiment (it has"
-            f" {len(experiment.trials)}), but got {trial_index!r}."
+            f" {len(experiment.trials)}), but got {trial_index!r}. Pass that of a"
+            " measurement."
         )
     return trial
 

@@ -31,6 +31,7 @@ from botorch.exceptions.errors import InputDataError, UnsupportedError
 
 from botorch_flexibo.ax.metadata import Payment, record_payment, targets
 from botorch_flexibo.ax.told import checked_costs, checked_value
+from botorch_flexibo.utils.checks import check_count
 
 OBJECTIVES = "objectives"
 _STATE = "flexibo_run"
@@ -81,8 +82,7 @@ class DecoupledRunner(IRunner):
         Raises:
             InputDataError: If it is negative.
         """
-        if retries < 0:
-            raise InputDataError(f"Expected retries >= 0, but got {retries}.")
+        check_count(retries, "retries", least=0)
         self.retries = retries
 
     @abstractmethod
@@ -245,7 +245,7 @@ class DecoupledRunner(IRunner):
             if set(payment.costs) != set(asked):
                 raise InputDataError(
                     f"Expected the cost of each of {list(asked)}, but got"
-                    f" {dict(payment.costs)}."
+                    f" {dict(payment.costs)}. Return None for the believed costs."
                 )
             costs, setup = checked_costs(
                 asked,
@@ -364,7 +364,7 @@ def _only_arm(trial: BaseTrial) -> Arm:
     if len(trial.arms) != 1:
         raise AxUnsupportedError(
             f"Expected trials with one arm, but trial {trial.index} has"
-            f" {len(trial.arms)}."
+            f" {len(trial.arms)}. Attach each design as a trial of its own."
         )
     return trial.arms[0]
 

@@ -38,10 +38,11 @@ class MeasurementPlan:
             InputDataError: If an entry is empty or names a metric twice.
         """
         for entry in entries or ():
-            if not entry or len(set(entry)) < len(entry):
+            known = entry and all(isinstance(name, str) for name in entry)
+            if not known or len(set(entry)) < len(entry):
                 raise InputDataError(
                     "Expected each entry of a plan to be one or more different metrics,"
-                    f" but got {list(entry)}."
+                    f" but got {list(entry)}. Give the names of metrics."
                 )
         return cls(tuple(tuple(entry) for entry in entries or ()))
 
@@ -64,7 +65,8 @@ class MeasurementPlan:
         if unknown:
             raise InputDataError(
                 f"Expected a plan of the objectives {list(objectives)}, but entry"
-                f" {number} names {sorted(unknown)}."
+                f" {number} names {sorted(unknown)}. Set a strategy whose plan names"
+                " these objectives."
             )
         return self.entries[number]
 
@@ -151,7 +153,8 @@ def cheap_first(
     if not 1 <= num_complete <= num_designs:
         raise InputDataError(
             "Expected 1 <= num_complete <= num_designs, but got"
-            f" num_complete={num_complete} and num_designs={num_designs}."
+            f" num_complete={num_complete} and num_designs={num_designs}. Ask for more"
+            " designs."
         )
     cheapest = min(costs, key=lambda name: costs[name])
     complete = [list(costs) for _ in range(num_complete)]

@@ -26,8 +26,11 @@ from botorch_flexibo.policies.pabo import Proposal
 
 
 def _lookahead(*, loss: str = "balanced", **options: Any) -> Policy:
-    if loss not in _LOSSES:
-        raise InputDataError(f"Expected a loss of {list(_LOSSES)}, but got {loss!r}.")
+    if not isinstance(loss, str) or loss not in _LOSSES:
+        raise InputDataError(
+            f"Expected a loss of {list(_LOSSES)}, but got {loss!r}. Choose one of"
+            " these."
+        )
     return AcquisitionPolicy(LookaheadFactory(loss=_LOSSES[loss], **options))
 
 
@@ -78,16 +81,17 @@ def build_policy(name: str, options: Mapping[str, Any]) -> Policy:
     Raises:
         InputDataError: If there is no such policy or option.
     """
-    if name not in _POLICIES:
+    if not isinstance(name, str) or name not in _POLICIES:
         raise InputDataError(
-            f"Expected an acquisition of {list(_POLICIES)}, but got {name!r}."
+            f"Expected an acquisition of {list(_POLICIES)}, but got {name!r}. Choose"
+            " one of these."
         )
     try:
         return _POLICIES[name](**options)
     except TypeError as error:
         raise InputDataError(
             f"Expected options of the acquisition {name!r}, but got"
-            f" {sorted(options)}: {error}."
+            f" {sorted(options)}: {error}. Leave out what it does not take."
         ) from error
 
 

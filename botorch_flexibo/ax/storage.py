@@ -103,11 +103,11 @@ def save_experiment(client: Client, path: str | os.PathLike[str]) -> Path:
         ...     loaded = load_experiment(path)
         tuning.json
     """
-    target = resolve(path)
+    target, experiment = resolve(path), experiment_of(client)
     with locks.guard:
         _lock(target)
         try:
-            keep_exact_data(experiment_of(client))
+            keep_exact_data(experiment)
             _replace(client, target)
         except ExperimentStorageError:
             raise
@@ -297,6 +297,7 @@ def _read_saved(target: Path) -> bytes:
     if target.exists() and not target.is_file():
         raise ExperimentStorageError(
             f"Expected a saved experiment in {target}, but got a directory or device."
+            " Name a file."
         )
     try:
         return target.read_bytes()

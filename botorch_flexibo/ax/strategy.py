@@ -21,7 +21,9 @@ from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
 from botorch_flexibo.ax.plan import MeasurementPlan, cheap_first
 from botorch_flexibo.ax.policies import build_policy
 from botorch_flexibo.ax.registry import FlexiboGenerators
+from botorch_flexibo.ax.told import check_mapping
 from botorch_flexibo.failures import TolerateFailures
+from botorch_flexibo.utils.checks import check_seed, finite_number, is_count
 
 _INITIAL = "initial designs"
 _DECOUPLED = "decoupled"
@@ -81,21 +83,31 @@ def flexibo_generation_strategy(
         >>> strategy.current_node_name
         'initial designs'
     """
-    if n_init < 1 or (max_parallelism is not None and max_parallelism < 1):
-        raise InputDataError(
-            "Expected n_init >= 1 and max_parallelism >= 1 or None, but got"
-            f" n_init={n_init} and max_parallelism={max_parallelism}."
-        )
+    _check_numbers(n_init, max_parallelism, seed, failures)
     costs = costs if isinstance(costs, Costs) else Costs(costs)
     if not costs.run:
-        raise InputDataError("Expected a cost for each objective, but got none.")
+        raise InputDataError(
+            "Expected a cost for each objective, but got none. Give the cost of each by"
+            " its name."
+        )
     plan = _plan(init_plan, costs, n_init)
+    for values, name in (
+        (acquisition_options, "acquisition_options"),
+        (fidelity, "fidelity"),
+    ):
+        check_mapping({} if values is None else values, name)
+    if any(finite_number(target) is None for target in (fidelity or {}).values()):
+        raise InputDataError(
+            f"Expected finite targets of fidelities, but got {dict(fidelity or {})}."
+            " Give the value at which the front is wanted."
+        )
     options = dict(acquisition_options or {})
     build_policy(acquisition, options)  # refuses names and options
     if fidelity and acquisition != "lookahead":
         raise InputDataError(
             'Expected acquisition="lookahead" for fidelities, but got'
-            f" {acquisition!r}, which would take cheap runs for the target."
+            f" {acquisition!r}, which would take cheap runs for the target. Leave"
+            " one of them out."
         )
     check_storable(options, what="acquisition_options")
     generator_kwargs = {
@@ -121,6 +133,25 @@ def flexibo_generation_strategy(
         ),
     ]
     return GenerationStrategy(nodes=nodes, name="FlexiBO")
+
+
+def _check_numbers(
+    n_init: object, max_parallelism: object, seed: object, failures: object
+) -> None:
+    if not is_count(n_init) or not (
+        max_parallelism is None or is_count(max_parallelism)
+    ):
+        raise InputDataError(
+            "Expected n_init >= 1 and max_parallelism >= 1 or None, but got"
+            f" n_init={n_init!r} and max_parallelism={max_parallelism!r}. Pass whole"
+            " numbers."
+        )
+    check_seed(seed)
+    if failures is not None and not isinstance(failures, TolerateFailures):
+        raise InputDataError(
+            f"Expected failures to be TolerateFailures(...) or None, but got"
+            f" {failures!r}. Pass None for the defaults."
+        )
 
 
 def _initial_node(
@@ -158,22 +189,24 @@ def _plan(
     init_plan: str | Sequence[Sequence[str]], costs: Costs, n_init: int
 ) -> list[list[str]]:
     if not isinstance(init_plan, str):
+        known = isinstance(init_plan, Sequence)
+        if not known or not all(
+            isinstance(entry, (list, tuple)) for entry in init_plan
+        ):
+            raise _no_plan(init_plan)
         entries = [list(entry) for entry in init_plan]
         MeasurementPlan.from_lists(entries)
         unknown = {name for entry in entries for name in entry} - set(costs.run)
         if unknown or len(entries) != n_init:
             raise InputDataError(
                 f"Expected a plan of n_init={n_init} entries with metrics of"
-                f" {list(costs.run)}, but got {entries}."
+                f" {list(costs.run)}, but got {entries}. Pass one entry per design."
             )
         return entries
     if init_plan == "coupled":
         return [list(costs.run)] * n_init
     if init_plan != "cheap_first":
-        raise InputDataError(
-            'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for'
-            f" each design, but got {init_plan!r}."
-        )
+        raise _no_plan(init_plan)
     named = [name for name, cost in costs.run.items() if isinstance(cost, NamedCost)]
     if named:
         raise InputDataError(
@@ -182,3 +215,10 @@ def _plan(
         )
     numbers = {name: float(cost) for name, cost in costs.run.items()}  # pyright: ignore
     return cheap_first(numbers, n_init, min(n_init, _NUM_COMPLETE))
+
+
+def _no_plan(init_plan: object) -> InputDataError:
+    return InputDataError(
+        'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for'
+        f" each design, but got {init_plan!r}. Choose one of these."
+    )

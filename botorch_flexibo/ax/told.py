@@ -13,6 +13,22 @@ from botorch_flexibo.utils.checks import finite_number
 Value = float | tuple[float, float]
 
 
+def check_mapping(values: object, name: str) -> None:
+    r"""Refuse what has no names.
+
+    Args:
+        values: What was passed.
+        name: What the message calls it.
+
+    Raises:
+        InputDataError: If it is no mapping from strings.
+    """
+    if not isinstance(values, Mapping) or not all(isinstance(k, str) for k in values):
+        raise InputDataError(
+            f"Expected {name} by their names, but got {values!r}. Give a dictionary."
+        )
+
+
 def check_names(values: object, asked: Set[str], tracking: Set[str]) -> None:
     r"""Refuse values of other metrics than those asked for.
 
@@ -102,7 +118,7 @@ def checked_costs(
     if set(told) - set(objectives):
         raise InputDataError(
             f"Expected costs of {list(objectives)}, but got costs of"
-            f" {sorted(told, key=str)}."
+            f" {sorted(told, key=str)}. Tell those of what was measured."
         )
     checked = {
         name: _checked_cost(name, cost, may_be_zero=may_be_zero)
@@ -118,6 +134,7 @@ def _checked_cost(name: str, cost: object, *, may_be_zero: bool) -> float:
     if number is None or number < 0 or (number == 0 and not may_be_zero):
         kind = "non-negative" if may_be_zero else "positive"
         raise InvalidCostError(
-            f"Expected a {kind}, finite cost of {name!r}, but got {cost!r}."
+            f"Expected a {kind}, finite cost of {name!r}, but got {cost!r}. Leave it"
+            " out if it is not known."
         )
     return number

@@ -129,7 +129,8 @@ def masked_sum(costs: Tensor, evaluation_mask: Tensor | None) -> Tensor:
             raise BotorchTensorDimensionError(
                 "Expected X_evaluation_mask of shape"
                 f" {shape_to_str(costs.shape[-2:])} (points x outputs of the cost"
-                f" model), but got {shape_to_str(evaluation_mask.shape)}."
+                f" model), but got {shape_to_str(evaluation_mask.shape)}. Pass one row"
+                " per point."
             )
         # What is not measured costs nothing, however wrong its cost is.
         costs = torch.where(evaluation_mask, costs, 0.0)

@@ -67,12 +67,13 @@ class UnreliableCostModel(CostModel):
             if counts.shape != (m,):
                 raise BotorchTensorDimensionError(
                     f"Expected {name} of shape `{m}`, one per output of the cost_model,"
-                    f" but got {shape_to_str(counts.shape)}."
+                    f" but got {shape_to_str(counts.shape)}. Pass a count for each."
                 )
         if not ((successes >= 0) & (successes <= attempts)).all():
             raise InputDataError(
                 "Expected 0 <= successes <= attempts, but got successes"
-                f" {successes.tolist()} of attempts {attempts.tolist()}."
+                f" {successes.tolist()} of attempts {attempts.tolist()}. Count the"
+                " attempts that failed too."
             )
         self._num_outputs = m
         self.cost_model = cost_model

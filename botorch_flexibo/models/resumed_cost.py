@@ -80,6 +80,7 @@ class ResumedCostModel(CostModel):
             raise BotorchTensorDimensionError(
                 f"Expected resumed_outcomes of shape `{self.num_outputs}`, one per"
                 f" output of the rate_model, but got {tuple(resumed_outcomes.shape)}."
+                " Pass True or False for each."
             )
         ends = [0.0, *amounts]
         if any(low >= high for low, high in pairwise(ends)):
@@ -90,6 +91,7 @@ class ResumedCostModel(CostModel):
         if not 0 < read_off_cost < torch.inf:
             raise InputDataError(
                 f"Expected a positive, finite read_off_cost, but got {read_off_cost}."
+                " Give what looking up a value costs."
             )
         self.rate_model = rate_model
         self.fidelity = fidelity

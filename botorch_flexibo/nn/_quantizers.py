@@ -368,4 +368,5 @@ def _check_bits(
     if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
         raise InputDataError(
             f"Expected {name} to be an integer in {low}..{high}, but got {bits!r}."
+            " Choose one in this range."
         )

@@ -246,7 +246,7 @@ def convert_to_shift(
     if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth <= limit:
         raise InputDataError(
             f"Expected depth to be an integer in 0..{limit}, the number of"
-            f" convolutions, but got {depth!r}."
+            f" convolutions, but got {depth!r}. Choose one in this range."
         )
     model = copy.deepcopy(model)
     if depth == 0:

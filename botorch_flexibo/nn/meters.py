@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.nn.energy import JOULES_PER_KWH, EnergyEstimate, EnergySource
+from botorch_flexibo.utils.checks import check_count
 
 _WINDOW = "botorch_flexibo"
 
@@ -60,8 +61,7 @@ class EnergyMeter(ABC):
         Raises:
             InputDataError: If ``repeats`` is less than 1.
         """
-        if repeats < 1:
-            raise InputDataError(f"Expected repeats >= 1, but got {repeats}.")
+        check_count(repeats, "repeats")
 
         def run() -> None:
             for _ in range(repeats):

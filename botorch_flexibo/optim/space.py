@@ -232,7 +232,8 @@ def _check_values(column: int, values: Sequence[float], bounds: Tensor) -> None:
     if len(allowed) == 0 or not inside.all():
         raise InputDataError(
             f"Expected values of column {column} within its bounds"
-            f" {bounds[:, column].tolist()}, but got {allowed.tolist()}."
+            f" {bounds[:, column].tolist()}, but got {allowed.tolist()}. Leave out"
+            " those beyond, or widen the bounds."
         )
 
 

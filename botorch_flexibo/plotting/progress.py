@@ -86,7 +86,7 @@ def plot_hypervolume(
     if metric not in get_args(Metric):
         raise InputDataError(
             f"Expected metric to be one of {', '.join(get_args(Metric))}, but got"
-            f" {metric!r}."
+            f" {metric!r}. Choose one of these."
         )
     methods = checked_histories(histories)
     curves = {

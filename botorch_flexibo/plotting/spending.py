@@ -74,6 +74,7 @@ def plot_measurement_strip(
     if x not in get_args(StripAxis):
         raise InputDataError(
             f"Expected x to be one of {', '.join(get_args(StripAxis))}, but got {x!r}."
+            " Choose one of these."
         )
     methods = checked_histories({"history": history})
     names = history.outcome_names

@@ -200,7 +200,8 @@ class DecisionRound:
         if not rows:
             raise CandidateGenerationError(
                 "Expected a design to propose, but every agent has seen all that it"
-                f" may choose and that costs at most {self._left}."
+                f" may choose and that costs at most {self._left}. Stop, or allow more"
+                " cost."
             )
         return rows
 

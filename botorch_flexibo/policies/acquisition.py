@@ -12,7 +12,11 @@ from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import ModelList
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cost
+from botorch_flexibo.acquisition.cost_aware import (
+    DecoupledCostUtility,
+    check_decision_cost,
+    per_cost,
+)
 from botorch_flexibo.acquisition.flexibo import FlexiBO
 from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
@@ -21,6 +25,7 @@ from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_dec
 from botorch_flexibo.optim.designs import sample_region_designs
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
+from botorch_flexibo.utils.checks import check_beta, check_count, check_switch
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 from botorch_flexibo.utils.rows import unique_rows
 
@@ -146,6 +151,12 @@ class FlexiBOFactory:
     weighting: Callable[[Tensor], Tensor] = per_cost
     noise_free: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.beta is not None:
+            check_beta(self.beta)
+        check_switch(self.noise_free, "noise_free")
+
     def __call__(
         self,
         model: ModelList,
@@ -253,6 +264,14 @@ class LookaheadFactory:
     num_designs: int | None = None
     weighting: Callable[[Tensor], Tensor] = per_cost
     decision_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_beta(self.beta)
+        check_count(self.quadrature_nodes, "quadrature_nodes")
+        if self.num_designs is not None:
+            check_count(self.num_designs, "num_designs")
+        check_decision_cost(self.decision_cost)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> qFlexiBOLookahead:
         r"""Build the acquisition function.

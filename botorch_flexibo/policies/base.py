@@ -203,6 +203,7 @@ class DecoupledState:
             raise CandidateGenerationError(
                 "Expected a mask with an outcome that is not closed, but got"
                 f" {evaluation_masks.tolist()} with all of it closed after failures."
+                " Stop, or allow more masks."
             )
         return masks
 

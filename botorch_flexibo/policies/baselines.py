@@ -146,8 +146,8 @@ class RandomPolicy(Policy):
         free = (taken.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
         if not free.any():
             raise CandidateGenerationError(
-                f"Expected a pair that is not measured and costs at most"
-                f" {state.max_cost}, but none of {free.numel()} is left."
+                "Expected a pair that is not measured and costs at most"
+                f" {state.max_cost}, but none of {free.numel()} is left. Allow more."
             )
         # First the mask, then a design it is free at.
         chance = 1 / self.weighting(costs.mean(dim=0))
@@ -234,7 +234,7 @@ class CoupledPolicy(Policy):
         if not affordable.any():
             raise CandidateGenerationError(
                 f"Expected a design that costs at most {state.max_cost}, but the best"
-                f" one costs {cost[0].item()}."
+                f" one costs {cost[0].item()}. Stop, or allow more cost."
             )
         return EvaluationRequest(
             X[affordable], mask[affordable], values[affordable], cost[affordable]
@@ -320,7 +320,7 @@ class CoupledPolicy(Policy):
         if len(choices) == 0:
             raise CandidateGenerationError(
                 "Expected a design that lacks an outcome, but every choice is fully"
-                " measured."
+                " measured. Stop, or pass more choices."
             )
         if len(choices) <= self.max_candidates:
             return choices
@@ -383,7 +383,7 @@ class VariancePerCostPolicy(Policy):
         if not missing.any():
             raise CandidateGenerationError(
                 f"Expected a missing outcome that costs at most {state.max_cost}, but"
-                " the chosen designs have none."
+                " the chosen designs have none. Stop, or allow more cost."
             )
         scores = variance / (_data_variance(state.Y) * costs)
         scores = scores.masked_fill(~missing, -torch.inf)

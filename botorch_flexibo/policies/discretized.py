@@ -7,6 +7,7 @@ from botorch.models.model import ModelList
 
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
+from botorch_flexibo.utils.checks import check_count
 from botorch_flexibo.utils.rows import unique_rows
 
 
@@ -30,6 +31,7 @@ class DiscretizedPolicy(Policy):
             policy: A policy that needs ``state.choices``.
             num_designs: The number of Sobol designs.
         """
+        check_count(num_designs, "num_designs")
         self.policy = policy
         self.num_designs = num_designs
 

@@ -2,7 +2,7 @@ r"""Knowledge-gradient acquisition functions to compare with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from botorch.acquisition.multi_objective.hypervolume_knowledge_gradient import (
@@ -18,6 +18,7 @@ from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.acquisition.linear_kg import LinearScalarizationKnowledgeGradient
 from botorch_flexibo.optim.designs import sample_region_designs
 from botorch_flexibo.policies.base import DecoupledState
+from botorch_flexibo.utils.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class HVKGFactory:
     num_fantasies: int = 8
     value_restarts: int = 20
     value_samples: int = 1024
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for field in fields(self):
+            check_count(getattr(self, field.name), field.name)
 
     def __call__(
         self, model: ModelList, state: DecoupledState
@@ -87,6 +93,11 @@ class LinearKGFactory:
 
     num_scalarizations: int = 16
     num_designs: int = 128
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for field in fields(self):
+            check_count(getattr(self, field.name), field.name)
 
     def __call__(
         self, model: ModelList, state: DecoupledState

@@ -26,6 +26,7 @@ from botorch_flexibo.policies._pabo_memory import PABOMemory, Proposal
 from botorch_flexibo.policies._pabo_round import DecisionRound, Scene
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.policies.supervisor import Supervisor
+from botorch_flexibo.utils.checks import check_count, check_switch
 from botorch_flexibo.utils.rows import unique_rows
 
 __all__ = [
@@ -123,10 +124,10 @@ class PABOPolicy(Policy):
                 replaced by the state's.
 
         Raises:
-            InputDataError: If ``q`` is less than 1.
+            InputDataError: If ``q`` is no whole number, or less than 1.
         """
-        if q < 1:
-            raise InputDataError(f"Expected q to be at least 1, but got {q}.")
+        check_count(q, "q")
+        check_switch(pareto_surrogate, "pareto_surrogate")
         self.supervisor = Supervisor() if supervisor is None else supervisor
         self.acquisitions = acquisitions
         self.weighting = weighting
@@ -231,6 +232,6 @@ class PABOPolicy(Policy):
         if len(self.acquisitions) != num_agents:
             raise InputDataError(
                 f"Expected {num_agents} acquisitions, one per objective, but got"
-                f" {len(self.acquisitions)}."
+                f" {len(self.acquisitions)}. Pass one for all, or as many."
             )
         return list(self.acquisitions)

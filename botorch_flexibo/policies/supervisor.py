@@ -6,7 +6,6 @@ Everything here is a pure function of its arguments. The rules are a reconstruct
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -14,6 +13,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from botorch.exceptions.errors import InputDataError
 from torch import Tensor
+
+from botorch_flexibo.utils.checks import check_beta, check_count, is_count
 
 Gate = Literal["observed", "predicted", "none"]
 Schedule = Literal["lead_skip", "round_robin"]
@@ -68,11 +69,20 @@ class Supervisor:
             ("schedule", self.schedule, get_args(Schedule)),
         ):
             if value not in known:
-                raise InputDataError(f"Expected {name} in {known}, but got {value!r}.")
-        if self.patience < 0:
-            raise InputDataError(f"Expected patience >= 0, but got {self.patience}.")
-        if not 0 <= self.beta < math.inf:
-            raise InputDataError(f"Expected a finite beta >= 0, but got {self.beta}.")
+                raise InputDataError(
+                    f"Expected {name} in {known}, but got {value!r}. Choose one of"
+                    " these."
+                )
+        check_count(self.patience, "patience", least=0)
+        check_count(self.lead, "lead", least=0)
+        expensive = () if self.expensive is None else self.expensive
+        known = isinstance(expensive, Sequence) and not isinstance(expensive, str)
+        if not known or not all(is_count(i, least=0) for i in expensive):
+            raise InputDataError(
+                "Expected expensive to be a sequence of objectives from 0, or None, but"
+                f" got {expensive!r}. Pass None to derive them from the costs."
+            )
+        check_beta(self.beta)
 
     def check(self, num_outcomes: int) -> None:
         r"""Refuse objectives that do not exist.
@@ -92,12 +102,12 @@ class Supervisor:
         if not 0 <= self.lead < num_outcomes:
             raise InputDataError(
                 f"Expected a lead objective within 0..{num_outcomes - 1}, but got"
-                f" {self.lead}."
+                f" {self.lead}. Number them from 0."
             )
         if not all(0 <= i < num_outcomes for i in self.expensive or ()):
             raise InputDataError(
                 f"Expected expensive objectives within 0..{num_outcomes - 1}, but got"
-                f" {list(self.expensive or ())}."
+                f" {list(self.expensive or ())}. Number them from 0."
             )
 
     def is_due(self, agent: int, *, injected: bool, idle: int) -> bool:

@@ -62,6 +62,61 @@ def is_count(value: object, *, least: int = 1) -> bool:
     return int(value) >= least
 
 
+def check_count(value: object, name: str, *, least: int = 1) -> None:
+    r"""Refuse what is no whole number that is large enough.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+        least: The smallest number allowed.
+
+    Raises:
+        InputDataError: If it is none.
+    """
+    if not is_count(value, least=least):
+        raise InputDataError(
+            f"Expected {name} >= {least}, but got {value!r}. Pass a whole number."
+        )
+
+
+def check_switch(value: object, name: str) -> None:
+    r"""Refuse what is neither True nor False.
+
+    Args:
+        value: What was passed.
+        name: What the message calls it.
+
+    Raises:
+        InputDataError: If it is not.
+    """
+    if not isinstance(value, bool):
+        raise InputDataError(
+            f"Expected {name} to be True or False, but got {value!r}. Leave it out for"
+            " the default."
+        )
+
+
+def check_beta(beta: object) -> float:
+    r"""Refuse what is no confidence scale.
+
+    Args:
+        beta: What was passed.
+
+    Returns:
+        The scale.
+
+    Raises:
+        InputDataError: If it is not finite, or negative.
+    """
+    scale = finite_number(beta)
+    if scale is None or scale < 0:
+        raise InputDataError(
+            f"Expected a finite beta >= 0, but got {beta!r}. Pass 1 for boxes of one"
+            " standard deviation to each side."
+        )
+    return scale
+
+
 def check_seed(seed: object) -> int:
     r"""Refuse what is no seed.
 

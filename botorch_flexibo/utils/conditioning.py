@@ -106,7 +106,8 @@ class ConditionedGP:
         if inputs.shape[-2] != X.shape[-2]:
             raise UnsupportedError(
                 "Expected an input transform that keeps the number of designs, but it"
-                f" made {inputs.shape[-2]} of {X.shape[-2]}."
+                f" made {inputs.shape[-2]} of {X.shape[-2]}. Transform the data before"
+                " modelling instead."
             )
         factor = torch.linalg.solve_triangular(
             self._chol, self._kernel(self._inputs, inputs), upper=False

@@ -28,9 +28,10 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputDataError: If it can be no path of a file.
     """
-    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    known = isinstance(text, str) and text != "" and "\0" not in text
-    target = Path(os.path.realpath(os.path.expanduser(text))) if known else Path()
+    text: object = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    target = Path()
+    if isinstance(text, str) and text != "" and "\0" not in text:
+        target = Path(os.path.realpath(os.path.expanduser(text)))
     if target.name == "":
         raise InputDataError(
             "Expected the path of a file, a str or os.PathLike, but got"

@@ -134,8 +134,8 @@ class Journal:
         exists = self.path.exists()
         if exists and not self.path.is_file():
             raise ExperimentStorageError(
-                f"Expected {self.path} to be a file, but got a directory or device. Name a"
-                " file."
+                f"Expected {self.path} to be a file, but got a directory or device."
+                " Name a file."
             )
         try:
             self._descriptor = os.open(self.path, _FLAGS, 0o600)

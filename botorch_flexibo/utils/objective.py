@@ -59,11 +59,12 @@ def separable_weights(
     if weights.shape != torch.Size([num_outcomes]):
         raise InputDataError(
             f"Expected {num_outcomes} weights, one per outcome, but got"
-            f" {weights.tolist()}."
+            f" {weights.tolist()}. Pass a weight for each."
         )
     if not (weights.isfinite() & (weights != 0)).all():
         raise InputDataError(
-            f"Expected finite, non-zero weights, but got {weights.tolist()}."
+            f"Expected finite, non-zero weights, but got {weights.tolist()}. Leave out"
+            " outcomes without a weight."
         )
     return weights
 

@@ -95,12 +95,12 @@ def pal_beta(
     if iteration < 1 or num_designs < 1 or num_outcomes < 1:
         raise InputDataError(
             "Expected iteration, num_designs and num_outcomes to be at least 1, but got"
-            f" {iteration}, {num_designs} and {num_outcomes}."
+            f" {iteration}, {num_designs} and {num_outcomes}. Count from 1."
         )
     if not (0 < delta < 1 and 0 < scale < math.inf):
         raise InputDataError(
             "Expected delta in (0, 1) and a positive, finite scale, but got"
-            f" delta={delta} and scale={scale}."
+            f" delta={delta} and scale={scale}. Leave them out for the defaults."
         )
     count = num_outcomes * num_designs
     return scale * 2 * math.log(count * (math.pi * iteration) ** 2 / (6 * delta))
@@ -160,7 +160,8 @@ def intersect_regions(
         raise BotorchTensorDimensionError(
             "Expected regions of the same designs, but got shapes"
             f" {shape_to_str(current.mean.shape)} and"
-            f" {shape_to_str(previous.mean.shape)}."
+            f" {shape_to_str(previous.mean.shape)}. Pass the region of the same design"
+            " set."
         )
     lower = torch.maximum(current.lower, previous.lower)
     upper = torch.minimum(current.upper, previous.upper)
@@ -243,7 +244,8 @@ def region_volume(lower: Tensor, upper: Tensor, ref_point: Tensor) -> Tensor:
     if lower.shape != upper.shape:
         raise BotorchTensorDimensionError(
             "Expected lower and upper corners of the same shape, but got"
-            f" {shape_to_str(lower.shape)} and {shape_to_str(upper.shape)}."
+            f" {shape_to_str(lower.shape)} and {shape_to_str(upper.shape)}. Pass one"
+            " pair per design."
         )
     volume = hypervolume(upper, ref_point) - hypervolume(lower, ref_point)
     return volume.clamp_min(0.0)
@@ -307,14 +309,15 @@ def collapse_gains(
     if mean.shape != lower.shape:
         raise BotorchTensorDimensionError(
             "Expected mean to have the shape of lower and upper,"
-            f" {shape_to_str(lower.shape)}, but got {shape_to_str(mean.shape)}."
+            f" {shape_to_str(lower.shape)}, but got {shape_to_str(mean.shape)}. Pass"
+            " all three of the same designs."
         )
     check_ref_point(ref_point, num_outcomes=mean.shape[-1])
     if not ((lower <= mean) & (mean <= upper)).all():
         raise InputDataError(
             "Expected lower <= mean <= upper everywhere, without NaN, but"
             f" {int((~((lower <= mean) & (mean <= upper))).sum())} of {mean.numel()}"
-            " entries violate this."
+            " entries violate this. Build them with confidence_region."
         )
     region = ConfidenceRegion(mean, lower, upper)
     masks = torch.eye(mean.shape[-1], dtype=torch.bool, device=mean.device)
@@ -330,5 +333,6 @@ def _check_corners(lower: Tensor, upper: Tensor) -> None:
     if lower.ndim != 2 or lower.shape != upper.shape:
         raise BotorchTensorDimensionError(
             "Expected lower and upper to be `n x m` and equal in shape, but got"
-            f" {shape_to_str(lower.shape)} and {shape_to_str(upper.shape)}."
+            f" {shape_to_str(lower.shape)} and {shape_to_str(upper.shape)}. Pass one"
+            " row per design."
         )

@@ -34,7 +34,8 @@ class RowIndex:
         """
         if rows.ndim != 2:
             raise BotorchTensorDimensionError(
-                f"Expected rows to be `n x d`, but got {shape_to_str(rows.shape)}."
+                f"Expected rows to be `n x d`, but got {shape_to_str(rows.shape)}. Pass"
+                " one per row."
             )
         self._rows = rows
         for multiplier in _MULTIPLIERS:
@@ -59,7 +60,7 @@ class RowIndex:
         if rows.shape[-1] != self._rows.shape[-1]:
             raise BotorchTensorDimensionError(
                 f"Expected rows with {self._rows.shape[-1]} columns, but got shape"
-                f" {shape_to_str(rows.shape)}."
+                f" {shape_to_str(rows.shape)}. Pass rows like those indexed."
             )
         flat = rows.reshape(-1, rows.shape[-1])
         if len(self._keys) == 0 or len(flat) == 0:

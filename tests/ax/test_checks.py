@@ -250,53 +250,63 @@ BAD_OPTIONS: dict[str, tuple[Mapping[str, Any], str]] = {
     "a metric without a cost": (
         {"costs": {"error": 1.0}},
         "Expected a cost for each objective (['error', 'energy']), but got costs for"
-        " ['error'].",
+        " ['error']."
+        " Give one for each of these, and for nothing else.",
     ),
     "a cost of no objective": (
         {"costs": {**COSTS, "size": 1.0}},
         "Expected a cost for each objective (['error', 'energy']), but got costs for"
-        " ['error', 'energy', 'size'].",
+        " ['error', 'energy', 'size']."
+        " Give one for each of these, and for nothing else.",
     ),
     "a set-up for no objective": (
         {"costs": setup(objectives=["size", "error"])},
         "Expected a set-up for objectives of ['error', 'energy'], but got one for"
-        " ['size', 'error'].",
+        " ['size', 'error']."
+        " Name some of these, or None for all.",
     ),
     "a set-up of no parameter": (
         {"costs": setup(parameters=["rate", "depth"])},
         "Expected parameters of the set-up that designs can differ in, of"
-        " ['rate', 'width', 'kind'], but got ['rate', 'depth'].",
+        " ['rate', 'width', 'kind'], but got ['rate', 'depth']."
+        " Name one or more of these, or pass None for all.",
     ),
     "a set-up of fixed parameters": (
         {"costs": setup(parameters=["seed"])},
         "Expected parameters of the set-up that designs can differ in, of"
-        " ['rate', 'width', 'kind'], but got ['seed'].",
+        " ['rate', 'width', 'kind'], but got ['seed']."
+        " Name one or more of these, or pass None for all.",
     ),
     "a set-up of derived parameters": (
         {"costs": setup(parameters=["double"])},
         "Expected parameters of the set-up that designs can differ in, of"
-        " ['rate', 'width', 'kind'], but got ['double'].",
+        " ['rate', 'width', 'kind'], but got ['double']."
+        " Name one or more of these, or pass None for all.",
     ),
     "an unknown fidelity": (
         {"fidelity": {"epochs": 81}},
         "Expected fidelities among the numeric parameters ['rate', 'width'], but got"
-        " 'epochs'.",
+        " 'epochs'."
+        " Name one of these.",
     ),
     "a fixed fidelity": (
         {"fidelity": {"seed": 3}},
         "Expected fidelities among the numeric parameters ['rate', 'width'], but got"
-        " 'seed'.",
+        " 'seed'."
+        " Name one of these.",
     ),
     "a label as a fidelity": (
         {"fidelity": {"kind": 1}},
         "Expected fidelities among the numeric parameters ['rate', 'width'], but got"
-        " 'kind'.",
+        " 'kind'."
+        " Name one of these.",
     ),
     "a target out of bounds": (
         {"fidelity": {"width": 2}},
         "Expected a target of the fidelity 'width' that the experiment allows"
         " (RangeParameter(name='width', parameter_type=FLOAT, range=[0.0, 1.0])), but"
-        " got 2.",
+        " got 2."
+        " Choose one of its space.",
     ),
 }
 
@@ -328,19 +338,22 @@ def test_options_that_fit_no_metric_or_parameter_are_refused(case: str) -> None:
         (
             {"epochs": 3},
             "Expected fixed_parameters among ['rate', 'width', 'kind', 'seed',"
-            " 'double'], but got 'epochs'.",
+            " 'double'], but got 'epochs'."
+            " Leave others out.",
         ),
         (
             {"width": 7.0},
             "Expected a value of the fixed parameter 'width' that the experiment allows"
             " (RangeParameter(name='width', parameter_type=FLOAT, range=[0.0, 1.0])),"
-            " but got 7.0.",
+            " but got 7.0."
+            " Choose one of its space.",
         ),
         (
             {"width": "wide"},
             "Expected a value of the fixed parameter 'width' that the experiment allows"
             " (RangeParameter(name='width', parameter_type=FLOAT, range=[0.0, 1.0])),"
-            " but got 'wide'.",
+            " but got 'wide'."
+            " Choose one of its space.",
         ),
     ],
 )
@@ -365,7 +378,7 @@ def test_a_whole_number_is_a_target_of_an_integer_fidelity() -> None:
 
 @pytest.mark.parametrize("target", [2.5, float("nan"), float("inf")])
 def test_a_broken_number_is_no_target_of_an_integer_fidelity(target: float) -> None:
-    with pytest.raises(InputDataError, match="target of the fidelity 'depth'"):
+    with pytest.raises(InputDataError, match=r"targets? of (the )?fidelit"):
         get_next_measurements(
             new_client(
                 WIDTH, DEPTH, fidelity={"depth": target}, acquisition="lookahead"

@@ -91,7 +91,9 @@ def test_at_least_one_measurement_is_asked_for(n: int) -> None:
     client = new_client()
     with pytest.raises(InputDataError) as info:
         get_next_measurements(client, n)
-    assert str(info.value) == f"Expected n >= 1, but got {n}."
+    assert str(info.value) == (
+        f"Expected a whole number n >= 1, but got {n}. Ask for one or more."
+    )
     assert trial_count(client) == 0
 
 
@@ -119,7 +121,8 @@ def test_objectives_of_other_trials_are_all_of_them() -> None:
     with pytest.raises(InputDataError) as info:
         objectives_for(client, 5)
     assert str(info.value) == (
-        "Expected the index of a trial of the experiment (it has 1), but got 5."
+        "Expected the index of a trial of the experiment (it has 1), but got 5. Pass"
+        " that of a measurement."
     )
 
 
@@ -351,14 +354,16 @@ def test_a_measurement_that_does_not_exist_is_refused(
         running,
         lambda: act(running, 3, *arguments),
         InputDataError,
-        "Expected the index of a trial of the experiment (it has 1), but got 3.",
+        "Expected the index of a trial of the experiment (it has 1), but got 3. Pass"
+        " that of a measurement.",
     )
     for which in ("0", None, 0.0, True, {"rate": 0.1}):
         assert_refused(
             running,
             lambda which=which: act(running, which, *arguments),
             InputDataError,
-            f"Expected a Measurement or the index of its trial, but got {which!r}.",
+            f"Expected a Measurement or the index of its trial, but got {which!r}."
+            " Pass one of get_next_measurements or measurements.",
         )
 
 
@@ -395,31 +400,38 @@ def test_a_failure_keeps_its_reason_and_gives_no_value() -> None:
 BAD_COSTS: dict[str, tuple[Mapping[str, Any], str]] = {
     "zero": (
         {"costs": {"error": 0.0}},
-        "Expected a positive, finite cost of 'error', but got 0.0.",
+        "Expected a positive, finite cost of 'error', but got 0.0."
+        " Leave it out if it is not known.",
     ),
     "negative": (
         {"costs": {"error": 1.0, "energy": -1}},
-        "Expected a positive, finite cost of 'energy', but got -1.",
+        "Expected a positive, finite cost of 'energy', but got -1."
+        " Leave it out if it is not known.",
     ),
     "infinite": (
         {"costs": {"error": math.inf}},
-        "Expected a positive, finite cost of 'error', but got inf.",
+        "Expected a positive, finite cost of 'error', but got inf."
+        " Leave it out if it is not known.",
     ),
     "string": (
         {"costs": {"error": "1"}},
-        "Expected a positive, finite cost of 'error', but got '1'.",
+        "Expected a positive, finite cost of 'error', but got '1'."
+        " Leave it out if it is not known.",
     ),
     "bool": (
         {"costs": {"error": True}},
-        "Expected a positive, finite cost of 'error', but got True.",
+        "Expected a positive, finite cost of 'error', but got True."
+        " Leave it out if it is not known.",
     ),
     "negative set-up": (
         {"setup_cost": -1.0},
-        "Expected a non-negative, finite cost of 'set-up', but got -1.0.",
+        "Expected a non-negative, finite cost of 'set-up', but got -1.0."
+        " Leave it out if it is not known.",
     ),
     "NaN set-up": (
         {"setup_cost": math.nan},
-        "Expected a non-negative, finite cost of 'set-up', but got nan.",
+        "Expected a non-negative, finite cost of 'set-up', but got nan."
+        " Leave it out if it is not known.",
     ),
 }
 
@@ -446,13 +458,15 @@ def test_a_failure_may_be_free_but_pays_nothing_back(
         running,
         lambda: fail_measurement(running, 0, costs={"error": cost}),
         InvalidCostError,
-        f"Expected a non-negative, finite cost of 'error', but got {cost!r}.",
+        f"Expected a non-negative, finite cost of 'error', but got {cost!r}."
+        " Leave it out if it is not known.",
     )
 
 
 def test_costs_are_those_of_what_was_asked_for(running: Client) -> None:
     message = (
         "Expected costs of ['error', 'energy'], but got costs of ['error', 'memory']."
+        " Tell those of what was measured."
     )
     values = {"error": 1.0, "energy": 1.0, "memory": 1.0}
     costs = {"error": 1.0, "memory": 1.0}

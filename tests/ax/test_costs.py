@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from botorch_flexibo.ax import Costs, NamedCost, SetupCost, register_cost_function
+from botorch_flexibo.ax._cost_functions import affine_cost
 from botorch_flexibo.ax.columns import Columns
-from botorch_flexibo.ax.costs import affine_cost, build_cost_model
+from botorch_flexibo.ax.costs import build_cost_model
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models import LogNormalCostModel, PaidCosts, SetupCostModel
 from botorch_flexibo.utils.posterior import posterior_mean
@@ -95,6 +96,7 @@ def test_a_cost_that_is_no_positive_finite_number_is_refused(cost: Any) -> None:
         Costs({"error": 1.0, "energy": cost})
     assert str(info.value) == (
         f"Expected a positive, finite cost of 'energy', but got {cost!r}."
+        " Give all costs in one unit."
     )
 
 
@@ -104,6 +106,7 @@ def test_a_set_up_that_costs_no_finite_number_is_refused(cost: Any) -> None:
         Costs({"error": 1.0}, setup=SetupCost(cost))
     assert str(info.value) == (
         f"Expected a non-negative, finite set-up cost, but got {cost!r}."
+        " Give all costs in one unit."
     )
     assert Costs({"error": 1.0}, setup=SetupCost(0.0)).setup == SetupCost(0.0)
 
@@ -131,6 +134,7 @@ def test_an_argument_that_cannot_be_stored_is_refused() -> None:
         "Expected arguments of 'affine' of numbers, strings and their collections,"
         f" which can be stored, but got {{'slopes': {doubled_width!r}}}: Object of type"
         " function is not JSON serializable."
+        " Convert it to plain Python."
     )
 
 
@@ -153,6 +157,7 @@ def test_a_set_up_names_different_parameters_and_objectives(
     assert str(info.value) == (
         f"Expected {attribute} of the set-up to be one or more different names, or"
         f" None for all, but got {value!r}."
+        " Give a list of strings."
     )
 
 
@@ -176,6 +181,7 @@ def test_affine_costs_have_slopes_of_numeric_parameters(
     assert str(info.value) == (
         "Expected slopes of numeric parameters (['depth', 'width']), but got"
         f" {sorted(slopes)}."
+        " Name one or more of these."
     )
 
 
@@ -250,12 +256,14 @@ def test_a_function_that_gives_no_cost_is_refused(
     if expected is not None:
         assert str(info.value) == (
             f"Expected a positive, finite cost of 'error', but got {expected}."
+            " Give all costs in one unit."
         )
     with pytest.raises((InvalidCostError, InputDataError)) as info:
         costs.setup_price(["error"], DESIGN)
     if expected is not None:
         assert str(info.value) == (
             f"Expected a non-negative, finite set-up cost, but got {expected}."
+            " Give all costs in one unit."
         )
 
 
@@ -308,12 +316,14 @@ def test_every_objective_and_nothing_else_has_a_cost() -> None:
     assert str(info.value) == (
         "Expected a cost for each objective (['error']), but got costs for"
         " ['error', 'energy']."
+        " Give one for each of these, and for nothing else."
     )
     with pytest.raises(InputDataError) as info:
         build_cost_model(costs, OBJECTIVES, COLUMNS)
     assert str(info.value) == (
         "Expected a set-up for objectives of ['error', 'energy'], but got one for"
         " ['size']."
+        " Name some of these, or None for all."
     )
 
 
@@ -334,4 +344,5 @@ def test_only_columns_of_numbers_have_entries_for_numbers(name: str) -> None:
         COLUMNS.encode(name, 1.0)
     assert str(info.value) == (
         f"Expected a numeric parameter of ['rate', 'width', 'kind'], but got {name!r}."
+        " Name one of these."
     )

@@ -154,6 +154,7 @@ def test_a_trial_that_does_not_exist_is_refused(mixed: Client, index: int) -> No
         trial_of(experiment_of(mixed), index)
     assert str(info.value) == (
         f"Expected the index of a trial of the experiment (it has 7), but got {index}."
+        " Pass that of a measurement."
     )
 
 

@@ -37,6 +37,7 @@ def test_an_entry_that_is_empty_or_names_a_metric_twice_is_refused(
     assert str(info.value) == (
         "Expected each entry of a plan to be one or more different metrics, but got"
         f" {entry}."
+        " Give the names of metrics."
     )
 
 
@@ -47,6 +48,7 @@ def test_a_plan_of_other_metrics_is_refused() -> None:
         plan.entry(1, ["a"])
     assert str(info.value) == (
         "Expected a plan of the objectives ['a'], but entry 1 names ['b', 'c']."
+        " Set a strategy whose plan names these objectives."
     )
 
 
@@ -77,4 +79,5 @@ def test_cheap_first_needs_a_complete_design_and_no_more_than_there_are(
     assert str(info.value) == (
         "Expected 1 <= num_complete <= num_designs, but got"
         f" num_complete={num_complete} and num_designs={num_designs}."
+        " Ask for more designs."
     )

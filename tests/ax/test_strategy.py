@@ -44,32 +44,38 @@ BAD_ARGUMENTS: dict[str, tuple[Mapping[str, Any], str]] = {
     "no initial design": (
         {"n_init": 0},
         "Expected n_init >= 1 and max_parallelism >= 1 or None, but got n_init=0 and"
-        " max_parallelism=None.",
+        " max_parallelism=None."
+        " Pass whole numbers.",
     ),
     "no parallelism": (
         {"max_parallelism": 0},
         "Expected n_init >= 1 and max_parallelism >= 1 or None, but got n_init=6 and"
-        " max_parallelism=0.",
+        " max_parallelism=0."
+        " Pass whole numbers.",
     ),
     "an unknown plan": (
         {"init_plan": "random"},
         'Expected init_plan to be "coupled", "cheap_first" or a list of metrics for'
-        " each design, but got 'random'.",
+        " each design, but got 'random'."
+        " Choose one of these.",
     ),
     "a plan that is too short": (
         {"init_plan": [["error"]] * 5},
         "Expected a plan of n_init=6 entries with metrics of ['error', 'energy'], but"
-        " got [['error'], ['error'], ['error'], ['error'], ['error']].",
+        " got [['error'], ['error'], ['error'], ['error'], ['error']]."
+        " Pass one entry per design.",
     ),
     "a plan of another metric": (
         {"init_plan": [["size"]], "n_init": 1},
         "Expected a plan of n_init=1 entries with metrics of ['error', 'energy'], but"
-        " got [['size']].",
+        " got [['size']]."
+        " Pass one entry per design.",
     ),
     "an empty entry": (
         {"init_plan": [[]], "n_init": 1},
         "Expected each entry of a plan to be one or more different metrics, but got"
-        " [].",
+        " []."
+        " Give the names of metrics.",
     ),
     "cheap first with a function": (
         {
@@ -82,30 +88,39 @@ BAD_ARGUMENTS: dict[str, tuple[Mapping[str, Any], str]] = {
     "an unknown acquisition": (
         {"acquisition": "ehvi"},
         "Expected an acquisition of ['lookahead', 'flexibo', 'hvkg', 'pabo'], but got"
-        " 'ehvi'.",
+        " 'ehvi'."
+        " Choose one of these.",
     ),
     "an unknown option": (
         {"acquisition": "flexibo", "acquisition_options": {"depth": 3}},
         "Expected options of the acquisition 'flexibo', but got ['depth']:"
-        " FlexiBOFactory.__init__() got an unexpected keyword argument 'depth'.",
+        " FlexiBOFactory.__init__() got an unexpected keyword argument 'depth'."
+        " Leave out what it does not take.",
     ),
     "an option that cannot be stored": (
         {"acquisition_options": {"weighting": BOTH.count}},
         "Expected acquisition_options of numbers, strings and their collections, which"
         f" can be stored, but got {{'weighting': {BOTH.count!r}}}: Object of type"
-        " builtin_function_or_method is not JSON serializable.",
+        " builtin_function_or_method is not JSON serializable."
+        " Convert it to plain Python.",
     ),
     "an unknown loss": (
         {"acquisition_options": {"loss": "squared"}},
         "Expected a loss of ['balanced', 'region', 'pessimistic', 'optimistic',"
-        " 'knowledge_gradient'], but got 'squared'.",
+        " 'knowledge_gradient'], but got 'squared'."
+        " Choose one of these.",
     ),
     "a fidelity for a method without": (
         {"fidelity": {"width": 1.0}, "acquisition": "flexibo"},
         "Expected acquisition=\"lookahead\" for fidelities, but got 'flexibo', which"
-        " would take cheap runs for the target.",
+        " would take cheap runs for the target."
+        " Leave one of them out.",
     ),
-    "no costs": ({"costs": {}}, "Expected a cost for each objective, but got none."),
+    "no costs": (
+        {"costs": {}},
+        "Expected a cost for each objective, but got none. Give the cost of each by its"
+        " name.",
+    ),
 }
 
 
@@ -121,7 +136,8 @@ def test_a_cost_that_is_not_positive_is_refused() -> None:
     with pytest.raises(InvalidCostError) as info:
         flexibo_generation_strategy({"error": 1.0, "energy": -1.0})
     assert str(info.value) == (
-        "Expected a positive, finite cost of 'energy', but got -1.0."
+        "Expected a positive, finite cost of 'energy', but got -1.0. Give all costs in"
+        " one unit."
     )
 
 

@@ -869,7 +869,7 @@ def test_an_empty_archive_is_refused() -> None:
 
 
 def test_a_policy_that_never_proposes_is_refused() -> None:
-    with pytest.raises(InputDataError, match="q to be at least 1, but got 0"):
+    with pytest.raises(InputDataError, match="Expected q >= 1, but got 0"):
         PABOPolicy(q=0)
 
 

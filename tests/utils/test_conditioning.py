@@ -605,7 +605,7 @@ def test_input_transforms_that_add_designs_are_refused():
     gp = ConditionedGP(SingleTaskGP(X, Y, input_transform=transform))
     message = (
         "Expected an input transform that keeps the number of designs, but it made"
-        " 12 of 6."
+        " 12 of 6. Transform the data before modelling instead."
     )
     with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
         gp.whiten(U)

@@ -203,6 +203,6 @@ def test_unique_rows_stay_on_their_device(device):
 
 
 def test_unique_rows_of_something_else_than_a_matrix_are_refused():
-    message = "Expected rows to be `n x d`, but got `3`."
+    message = "Expected rows to be `n x d`, but got `3`. Pass one per row."
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         unique_rows(torch.zeros(3))
