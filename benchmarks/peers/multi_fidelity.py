@@ -131,6 +131,7 @@ def _optimize(
         raw_samples=16,
         options={
             "maxiter": 10,
+            "maxfun": 20,  # the value has steps, along which line searches are long
             "num_inner_restarts": 2,
             "raw_inner_samples": 64,
             "seed": state.seed,
