@@ -159,7 +159,7 @@ def test_masks_that_do_not_fit_are_refused(
     got = " x ".join(map(str, shape))
     message = (
         "Expected X_evaluation_mask of shape `2 x 2` (points x outputs of the cost"
-        f" model), but got `{got}`."
+        f" model), but got `{got}`. Pass one row per point."
     )
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         model.joint_cost(designs(2), torch.ones(shape, dtype=torch.bool))
