@@ -1,0 +1,71 @@
+r"""Tables of stored experiments against numbers computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from benchmarks.report import cost_of_peer, cost_to_reach, errors, ranks, regrets
+
+# Shares at a spent cost of 0, 1 and 2 of two methods on two seeds.
+SHARES = {
+    ("ours", 0): (0.5, 0.9, 0.95),
+    ("ours", 1): (0.5, 0.7, 0.85),
+    ("peer", 0): (0.5, 0.6, 0.8),
+    ("peer", 1): (0.5, 0.9, 0.6),  # it falls back
+}
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    rows = [
+        ("p", method, seed, float(spent), share, share)
+        for (method, seed), values in SHARES.items()
+        for spent, share in enumerate(values)
+    ]
+    columns = ["problem", "method", "seed", "spent", "measured", "identified"]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def test_a_share_counts_as_reached_once_it_is_kept(curves: pd.DataFrame) -> None:
+    costs = cost_to_reach(curves, 0.7, "measured")
+    assert costs.loc[("p", 0)].to_dict() == pytest.approx({"ours": 0.5, "peer": 1.5})
+    assert costs.loc[("p", 1)].to_dict() == pytest.approx(
+        {"ours": 1.0, "peer": math.inf}
+    )
+    assert (cost_to_reach(curves, 0.5, "measured") == 0.0).all(axis=None)
+
+
+def test_the_mean_curve_is_compared_with_the_end_of_the_peers(
+    curves: pd.DataFrame,
+) -> None:
+    # The peer's mean rises from 0.5 to 0.75 within the first of two units and ends at
+    # 0.7; ours is at 0.8 after the first.
+    parts = cost_of_peer(curves, "peer", "measured")
+    assert parts.loc["p"].to_dict() == {"ours": 0.33, "peer": 0.4}
+    assert parts.loc["geometric mean"].to_dict() == {"ours": 0.33, "peer": 0.4}
+    # Ours ends at 0.9, where the peer never is.
+    parts = cost_of_peer(curves, "ours", "measured")
+    assert math.isnan(parts.loc["p", "peer"])
+
+
+def test_errors_are_what_is_missing_in_percent(curves: pd.DataFrame) -> None:
+    table = errors(curves[curves["spent"] == 2.0], "peer")
+    assert table["error, %"].loc["p"].to_dict() == {"ours": 10.0, "peer": 30.0}
+    assert table["less than peer"].loc["p"].to_dict() == {"ours": 20.0}
+
+
+def test_regrets_are_mean_logarithms_and_the_lower_ranks_first(
+    curves: pd.DataFrame,
+) -> None:
+    frame = regrets(curves)
+    expected = (math.log10(0.5) + math.log10(0.1) + math.log10(0.05)) / 3
+    assert frame.loc[("p", 0), "ours"] == pytest.approx(expected)
+    mean, critical = ranks(frame)
+    assert mean.to_dict() == {"ours": 1.5, "peer": 1.5}
+    # Nemenyi's critical difference of two methods on two instances, at 5 %.
+    assert critical == pytest.approx(1.960 * math.sqrt(2 * 3 / (6 * 2)), rel=1e-3)
