@@ -33,6 +33,8 @@ from botorch_flexibo.utils.posterior import posterior_mean
 class InitialDesign:
     r"""Random designs to start with, some or all of them measured completely.
 
+    Fidelities are drawn like all other columns: some designs start at low ones.
+
     Attributes:
         num_designs: The number of designs.
         num_complete: How many of them are measured on all outcomes; the others only on
