@@ -73,7 +73,7 @@ test-slow: $(STAMP) ## Run the tests that take long: more kills, examples and re
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## Run the tests and show the lines that none reaches.
-	$(PYTEST) --cov --cov-report=term-missing $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" --cov --cov-report=term-missing $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, format, and docstrings against signatures.
 	$(VENV)/bin/ruff check .
