@@ -110,11 +110,12 @@ class FiniteCandidates:
             self.exclude(X, mask)
         self._scores: Tensor | None = None
         self._picked: list[int] = []
+        self._costs: tuple[object, Tensor | None] = (None, None)
 
     def best(self, max_cost: float) -> Pick | None:
         """The best allowed pair that costs at most ``max_cost``, if there is one."""
         allowed = self._allowed
-        costs = _predicted_costs(self._acqf, self._X, self._masks)
+        costs = self._predicted_costs()
         if costs is not None:
             allowed = allowed & (costs <= max_cost)
         if not allowed.any():
@@ -135,6 +136,15 @@ class FiniteCandidates:
         taken = torch.zeros(len(self._X), mask.shape[-1], device=self._X.device)
         taken.index_add_(0, row[row >= 0], mask[row >= 0].to(taken))
         self._allowed = self._allowed & ((taken @ self._masks.to(taken).T) == 0)
+
+    def _predicted_costs(self) -> Tensor | None:
+        """Costs of all pairs. Cost models do not change, they are replaced."""
+        utility = getattr(self._acqf, "cost_aware_utility", None)
+        model = getattr(utility, "cost_model", None)
+        if model is None or self._costs[0] is not model:
+            costs = _predicted_costs(self._acqf, self._X, self._masks)
+            self._costs = model, costs
+        return self._costs[1]
 
     def _score(self, allowed: Tensor) -> Tensor:
         """Values of all pairs, ``n x k``; later picks score the best pairs only."""
