@@ -1,0 +1,126 @@
+"""Analyses of half-measured experiments against what was asked, told and paid."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import moocore
+import numpy as np
+import pytest
+
+pytest.importorskip("ax")
+
+from ax.api.client import Client
+from botorch.exceptions.errors import InputDataError
+
+from botorch_flexibo.ax import Costs, SetupCost, get_next_measurements, spent
+from botorch_flexibo.ax.analysis import (
+    CostBreakdown,
+    DecoupledFront,
+    HypervolumeOverCost,
+    MeasurementStrip,
+)
+from botorch_flexibo.ax.metadata import experiment_of, strategy_of
+from tests.ax.helpers import COSTS, bare_client, complete, new_client, true_value
+
+ANALYSES = [
+    HypervolumeOverCost(3),
+    MeasurementStrip(),
+    CostBreakdown(),
+    DecoupledFront(),
+]
+OBJECTIVES = ["error", "energy"]
+BOUNDS = {"error": 2048.0, "energy": 3072.0}
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    """Three complete designs, then six measurements one by one; the last one failed."""
+    client = new_client(
+        thresholds=[f"{name} <= {bound}" for name, bound in BOUNDS.items()],
+        costs=Costs(COSTS, setup=SetupCost(5.0, ["rate"], ["error"])),
+    )
+    complete(client, get_next_measurements(client, 3))
+    for _ in range(5):
+        complete(client, get_next_measurements(client))
+    (last,) = get_next_measurements(client)
+    client.mark_trial_failed(last.trial_index)
+    return client
+
+
+def card(analysis, client: Client):
+    return analysis.compute(experiment_of(client), strategy_of(client))
+
+
+def asked(client: Client) -> Counter[str]:
+    """How often each objective was asked for and told."""
+    return Counter(experiment_of(client).lookup_data().df["metric_name"])
+
+
+def test_the_breakdown_sums_to_what_was_spent(client: Client) -> None:
+    frame = card(CostBreakdown(), client).df.set_index("metric_name")
+    assert frame["cost"].sum() == pytest.approx(spent(client))
+    told = sum(asked(client).values())
+    assert frame["measurements"].sum() == told + 1  # and the one that failed
+    assert set(frame.index) == set(OBJECTIVES)
+
+
+def test_the_strip_has_a_mark_per_measurement_at_what_was_spent(client: Client) -> None:
+    shown = card(MeasurementStrip(), client)
+    assert shown.df["cumulative_cost"].is_monotonic_increasing
+    assert shown.df["cumulative_cost"].iloc[-1] == pytest.approx(spent(client))
+    assert shown.df["mean"].isna().sum() == 1
+    marks = sum(len(trace.y) for trace in shown.get_figure().data)
+    assert marks == len(shown.df) == sum(asked(client).values()) + 1
+
+
+def test_measured_values_are_shown_and_the_front_is_optimal(client: Client) -> None:
+    frame = card(DecoupledFront(), client).df.set_index("arm_name")
+    arms = experiment_of(client).arms_by_name
+    for name, row in frame[frame["is_measured"]].iterrows():
+        parameters = arms[str(name)].parameters
+        assert row[OBJECTIVES].tolist() == [
+            true_value(objective, parameters) for objective in OBJECTIVES
+        ]
+    assert 3 <= frame["is_measured"].sum() < len(frame)
+    values = frame[OBJECTIVES].to_numpy(dtype=float)
+    assert frame["is_optimal"].tolist() == list(moocore.is_nondominated(values))
+
+
+def test_the_measured_hypervolume_is_that_of_the_complete_designs(
+    client: Client,
+) -> None:
+    frame = card(HypervolumeOverCost(3), client).df
+    assert len(frame) == 3
+    assert frame["hv_measured"].is_monotonic_increasing
+    front = card(DecoupledFront(), client).df
+    complete_designs = front.loc[front["is_measured"], OBJECTIVES].to_numpy(dtype=float)
+    reference = np.array(list(BOUNDS.values()))
+    expected = moocore.hypervolume(complete_designs, ref=reference)
+    assert frame["hv_measured"].iloc[-1] == pytest.approx(expected)
+    everything = moocore.hypervolume(
+        front[OBJECTIVES].to_numpy(dtype=float), ref=reference
+    )
+    assert frame["hv_predicted"].iloc[-1] == pytest.approx(everything, rel=1e-6)
+
+
+@pytest.mark.parametrize("analysis", ANALYSES, ids=lambda a: type(a).__name__)
+def test_ax_computes_every_analysis(analysis, client: Client) -> None:
+    (shown,) = client.compute_analyses([analysis], display=False)
+    assert shown.name == type(analysis).__name__
+    assert len(shown.df) > 0
+
+
+@pytest.mark.parametrize("analysis", ANALYSES, ids=lambda a: type(a).__name__)
+def test_what_cannot_be_analysed_says_why(analysis) -> None:
+    empty = new_client()
+    foreign = bare_client()
+    assert analysis.validate_applicable_state() == (
+        "Needs an experiment and its generation strategy."
+    )
+    with pytest.raises(InputDataError, match=r"Needs a measurement\.$"):
+        card(analysis, empty)
+    reason = analysis.validate_applicable_state(
+        experiment_of(foreign), strategy_of(foreign)
+    )
+    assert reason is not None
