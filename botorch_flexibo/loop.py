@@ -187,6 +187,7 @@ def run_decoupled_optimization(
         (policy, "policy", Policy),
         (initial, "initial_design", InitialDesign),
         (on_failure, "on_failure", FailureRule),
+        (strict, "strict", bool),
         (cost_model, "cost_model", Model | None),
     )
     for value, name, kind in kinds:

@@ -934,6 +934,7 @@ BAD_RUNS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ("initial_design", "InitialDesign"),
         ("on_failure", "TolerateFailures or RaiseFailures"),
         ("cost_model", "Model or NoneType"),
+        ("strict", "bool"),
     )
     for value in ("x", 3)
 }

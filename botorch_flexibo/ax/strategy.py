@@ -96,19 +96,9 @@ def flexibo_generation_strategy(
         (fidelity, "fidelity"),
     ):
         check_mapping({} if values is None else values, name)
-    if any(finite_number(target) is None for target in (fidelity or {}).values()):
-        raise InputDataError(
-            f"Expected finite targets of fidelities, but got {dict(fidelity or {})}."
-            " Give the value at which the front is wanted."
-        )
     options = dict(acquisition_options or {})
     build_policy(acquisition, options)  # refuses names and options
-    if fidelity and acquisition != "lookahead":
-        raise InputDataError(
-            'Expected acquisition="lookahead" for fidelities, but got'
-            f" {acquisition!r}, which would take cheap runs for the target. Leave"
-            " one of them out."
-        )
+    _check_fidelity(fidelity or {}, acquisition)
     check_storable(options, what="acquisition_options")
     generator_kwargs = {
         "acquisition": acquisition,
@@ -151,6 +141,20 @@ def _check_numbers(
         raise InputDataError(
             f"Expected failures to be TolerateFailures(...) or None, but got"
             f" {failures!r}. Pass None for the defaults."
+        )
+
+
+def _check_fidelity(fidelity: Mapping[str, float], acquisition: str) -> None:
+    if any(finite_number(target) is None for target in fidelity.values()):
+        raise InputDataError(
+            f"Expected finite targets of fidelities, but got {dict(fidelity)}. Give"
+            " the value at which the front is wanted."
+        )
+    if fidelity and acquisition != "lookahead":
+        raise InputDataError(
+            'Expected acquisition="lookahead" for fidelities, but got'
+            f" {acquisition!r}, which would take cheap runs for the target. Leave"
+            " one of them out."
         )
 
 

@@ -21,25 +21,9 @@ from tests.bad_values import (
     refused,
     tensor,
 )
+from tests.test_functions.small_table import ONES, X, Y, problem
 
-X = tensor([0.0, 0.0], [0.5, 1.0], [1.0, 2.0])
-Y = tensor([1.0, 3.0], [2.0, 2.0], [3.0, 1.0])
-ONES = torch.ones(3, 2, dtype=torch.double)
-MASK = torch.ones(3, 2, dtype=torch.bool)
 Bad = tuple[Any, type[Exception], str]
-
-
-def problem(**changes: Any) -> TabularProblem:
-    arguments: dict[str, Any] = {
-        "X": X,
-        "Y": Y,
-        "costs": ONES,
-        "ref_point": [0.0, 0.0],
-        "outcome_names": ["a", "b"],
-        "cost_unit": "s",
-        **changes,
-    }
-    return TabularProblem(**arguments)
 
 
 def no_numbers(name: str, got: str) -> str:
