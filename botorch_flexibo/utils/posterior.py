@@ -87,7 +87,7 @@ def posterior_mean(model: Model, X: Tensor) -> Tensor:
 def _factorised(model: Model, num_designs: int) -> ConditionedGP | None:
     """The Cholesky factor of a plain exact GP, if there are enough designs to pay it.
 
-    Without the covariances that a posterior has, moments take a third of the time.
+    It leaves out the covariances between designs that a posterior computes.
     """
     if not isinstance(model, SingleTaskGP) or model.train_targets.dim() > 1:
         return None
