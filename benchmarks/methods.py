@@ -60,7 +60,7 @@ def _lookahead(problem: DecoupledProblem, *, q: int = 8, **options: Any) -> Poli
         LookaheadFactory(decision_cost=dearest / 50, **options),
         q=q,
         batch_cost=dearest / 10,
-        options=SearchOptions(max_rescored=128),
+        options=SearchOptions(max_rescored=128, max_choices=4096),
     )
 
 

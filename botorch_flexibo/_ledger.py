@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from botorch.models.cost import FixedCostModel
 from torch import Tensor
 
 from botorch_flexibo.evaluation import Answer, evaluate
@@ -132,14 +131,11 @@ class Ledger:
             setup_costs=torch.where(setup > 0, setup, torch.nan).to(self.X),
         )
 
-    def mean_costs(self) -> FixedCostModel:
-        """The belief that each outcome costs the mean of what was paid for it.
-
-        That is the cost of an attempt: those that failed count too.
-        """
+    def mean_costs(self) -> Tensor:
+        """What each outcome cost on average, ``m``-dim, attempts that failed too."""
         paid = self._paid[: len(self.records)]
         counts = (paid > 0).sum(dim=0).clamp_min(1)
-        return FixedCostModel((paid.sum(dim=0) / counts).to(self.X))
+        return (paid.sum(dim=0) / counts).to(self.X)
 
     def _keep_costs(self, answer: Answer) -> None:
         count = len(self.records)

@@ -17,7 +17,7 @@ from botorch_flexibo.checkpoint import Decision, RunRecord
 from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.failures import FailureRule
 from botorch_flexibo.history import DecoupledHistory
-from botorch_flexibo.models.cost import CostModel
+from botorch_flexibo.models.cost import CostModel, LogNormalCostModel
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.designs import identified_front
@@ -38,7 +38,7 @@ class RunOptions:
 
     Attributes:
         budget: What may be spent.
-        cost_model: The believed costs, None for the mean of what was paid.
+        cost_model: The believed costs, None to learn them from what is paid.
         choices: The designs to choose from, None for those of the problem.
         seed: The seed of all randomness.
         strict: Whether nothing is started that the budget cannot pay.
@@ -310,7 +310,11 @@ class Run:
 
     def _believed_costs(self) -> Model:
         if self._cost_model is None:
-            return self._ledger.mean_costs()
+            self._cost_model = LogNormalCostModel(
+                self._ledger.mean_costs(),
+                bounds=self._problem.bounds,
+                categorical_features=self._problem.categorical_features,
+            )
         num_paid = len(self._ledger.records)
         if (
             isinstance(self._cost_model, CostModel)

@@ -147,8 +147,8 @@ def run_decoupled_optimization(
             included. It is overspent by the last request at most.
         initial_design: The designs to start with. None means ten, measured completely.
         cost_model: The believed costs, a model with ``m`` outputs. A ``CostModel``
-            learns from all payments before every decision. None believes that every
-            outcome costs the mean of what was paid for it so far, set-ups left out.
+            learns from all payments before every decision. None learns what an outcome
+            costs at which design by a ``LogNormalCostModel``, set-ups left out.
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.

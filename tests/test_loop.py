@@ -304,18 +304,39 @@ def test_a_problem_that_is_negated_has_its_truth_negated_too() -> None:
 # --- what the optimiser sees ----------------------------------------------------------
 
 
-def test_the_policy_believes_the_mean_of_what_was_paid() -> None:
+def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
     problem, policy = Table(), Recording()
     history = run(problem, policy, budget=60.0)
     assert len(policy.states) >= 5
     for state in policy.states:
         before = [r for r in history.records if r.decision < state.iteration]
-        paid = np.array([r.costs for r in before])
-        expected = [column[column > 0].mean() for column in paid.T]
+        paid = torch.tensor([r.costs for r in before], dtype=torch.float64)
+        start = paid[[r.decision == 0 for r in before]]
+        guess = torch.stack([column[column > 0].mean() for column in start.T])
+        expected = LogNormalCostModel(
+            guess,
+            bounds=problem.bounds,
+            categorical_features=problem.categorical_features,
+        ).update(
+            PaidCosts(
+                history.X[[r.design for r in before]],
+                torch.where(paid > 0, paid, math.nan),
+                torch.full((len(before),), math.nan),
+            )
+        )
         believed = state.outcome_costs(problem.choices)
         assert believed.shape == (12, 2)
-        assert (believed == believed[0]).all()
-        assert believed[0].tolist() == pytest.approx(expected, rel=1e-12)
+        torch.testing.assert_close(
+            believed, expected(problem.choices), rtol=1e-6, atol=0
+        )
+
+
+def test_learned_costs_tell_dear_designs_from_cheap_ones() -> None:
+    problem, policy = Table(), Recording()
+    run(problem, policy, budget=200.0)
+    believed = policy.states[-1].outcome_costs(problem.choices)[:, 0]
+    truth = problem.cost(problem.choices)[:, 0]
+    assert torch.corrcoef(torch.stack([believed, truth]))[0, 1] > 0.8
 
 
 def test_a_cost_model_is_believed_even_if_it_is_wrong() -> None:

@@ -1,5 +1,6 @@
 r"""Decoupled acquisition functions and cost-aware utilities."""
 
+from botorch_flexibo.acquisition.baseline import MeasuredBaseline
 from botorch_flexibo.acquisition.cost_aware import (
     DecoupledCostUtility,
     LogDamped,
@@ -17,6 +18,7 @@ __all__ = [
     "HypervolumeLoss",
     "LinearScalarizationKnowledgeGradient",
     "LogDamped",
+    "MeasuredBaseline",
     "per_cost",
     "qFlexiBOLookahead",
     "unweighted",

@@ -209,7 +209,19 @@ class DecoupledCostUtility(CostAwareUtility):
         Returns:
             A ``sample_shape x batch_shape``-dim tensor of utilities.
         """
-        divisor = self.weighting(self.cost(X, X_evaluation_mask))
+        return self.weigh(deltas, self.cost(X, X_evaluation_mask))
+
+    def weigh(self, deltas: Tensor, cost: Tensor) -> Tensor:
+        r"""Weigh values by costs that are known already.
+
+        Args:
+            deltas: A ``sample_shape x batch_shape``-dim tensor of values.
+            cost: A ``batch_shape``-dim tensor of :meth:`cost`, one decision included.
+
+        Returns:
+            A ``sample_shape x batch_shape``-dim tensor of utilities.
+        """
+        divisor = self.weighting(cost)
         gain = deltas > 0
         # Nothing is divided where it would not count: gradients stay finite.
         utility = deltas / torch.where(gain, divisor, 1.0)

@@ -24,11 +24,16 @@ from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
-from botorch.exceptions.errors import UnsupportedError
+from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
 from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
 from torch import Tensor
 
+from botorch_flexibo.acquisition._effects import (
+    Moves,
+    OwnBoxes,
+    effect_of_measuring,
+)
 from botorch_flexibo.acquisition._inputs import (
     check_candidates,
     check_designs,
@@ -37,18 +42,20 @@ from botorch_flexibo.acquisition._inputs import (
     refuse_nan,
     set_pending,
 )
+from botorch_flexibo.acquisition.baseline import MeasuredBaseline
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
-from botorch_flexibo.utils.fronts import as_ref_point, check_volume
+from botorch_flexibo.utils.fronts import as_ref_point, check_volume, front_mask
 from botorch_flexibo.utils.moving_front import (
+    Joining,
     MovingOutcome,
     expected_hypervolume,
+    joined_hypervolume,
     num_elements,
     volume,
 )
 from botorch_flexibo.utils.objective import separable_weights
-from botorch_flexibo.utils.posterior import standard_deviation
 from botorch_flexibo.utils.quadrature import gaussian_quadrature
 
 # Elements of a chunk's largest temporary. Those that stay in cache are several times
@@ -124,7 +131,8 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             cost_aware_utility: Turns values into values per cost. It is called with
                 ``X_evaluation_mask``. None gives the reduction itself.
             target_fidelities: The value of each fidelity column at which the front is
-                wanted. ``X_designs`` is projected to it, candidates are not.
+                wanted. Reference designs are projected to it, and candidates where they
+                join these.
             X_evaluation_mask: A ``q x m``-dim boolean tensor of the outcomes to measure
                 at each point. None means all.
             X_pending: A ``n' x d``-dim tensor of designs being measured.
@@ -151,11 +159,10 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         self.cost_aware_utility = cost_aware_utility
         self.register_buffer("ref_point", ref_point)
         self.register_buffer("weights", separable_weights(objective, m).to(X_designs))
+        self._target_fidelities = dict(target_fidelities or {})
+        self._baseline: MeasuredBaseline | None = None
         if target_fidelities:
-            X_designs = project_to_target_fidelity(
-                X_designs, dict(target_fidelities), X_designs.shape[-1]
-            )
-            X_designs = torch.unique(X_designs, dim=0)
+            X_designs = torch.unique(self._at_target(X_designs), dim=0)
         self.register_buffer("X_designs", X_designs)
         submodels = cast(Iterable[Model], model.models)
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
@@ -193,6 +200,28 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         """
         set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         self._condition(self.X_pending, self.X_pending_evaluation_mask)
+
+    def set_baseline(self, baseline: MeasuredBaseline | None) -> None:
+        r"""Value improvements of the front of measured designs too.
+
+        Args:
+            baseline: The measured designs. None values knowledge alone.
+
+        Raises:
+            BotorchTensorDimensionError: If it has other columns or outcomes.
+        """
+        if baseline is not None:
+            shape = baseline.X.shape[-1], len(baseline.decisive)
+            expected = self.X_designs.shape[-1], self.num_outputs
+            if shape != expected:
+                raise BotorchTensorDimensionError(
+                    f"Expected a baseline of {expected[0]} columns and {expected[1]}"
+                    f" outcomes, but got {shape[0]} and {shape[1]}. Pass designs and"
+                    " masks of this model."
+                )
+            baseline = baseline.to(self.X_designs)
+        self._baseline = baseline
+        self._set_gps(self._gps)
 
     # BoTorch types the decorator for its base class only.
     @t_batch_mode_transform()  # pyright: ignore[reportArgumentType]
@@ -233,45 +262,70 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
 
     def _chunked_gains(self, X: Tensor, mask: Tensor) -> Tensor:
         variables = [count for count in mask.sum(dim=0).tolist() if count > 0]
+        num_points = len(self.X_designs)
+        if self._baseline is not None:
+            num_points = max(num_points, self._front.shape[-2])
         per_batch = self._num_models * num_elements(
-            len(self.X_designs), self.num_outputs, variables, self.quadrature_nodes
+            num_points, self.num_outputs, variables, self.quadrature_nodes
         )
         chunks = X.split(max(1, _CHUNK_ELEMENTS // per_batch), dim=1)
         return torch.cat([self._gain(chunk, mask) for chunk in chunks], dim=1)
 
     def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
         """Expected reduction of the loss for ``1 x b x q x d`` or ``s x b x q x d``."""
-        sd = list(self._sd.unbind(dim=-1))  # s x N each
-        directions: dict[int, Tensor] = {}
-        for i, gp in enumerate(self._gps):
-            points = X[..., mask[:, i], :]
-            q = points.shape[-2]
-            if q == 0:
-                continue
-            flat = points.reshape(len(X), X.shape[1] * q, X.shape[-1])
-            whitened = gp.whiten(flat)
-            moves = gp.directions(self._targets[i], whitened, q)
-            directions[i] = moves * self.weights[i]  # s x b x q_i x N
-            variance = sd[i].square().unsqueeze(-2) - directions[i].square().sum(-2)
-            sd[i] = standard_deviation(variance)
-        if len(directions) == 0:
-            return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
-        expected = 0.0 * X.sum(dim=(-2, -1))
+        gain = (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
+        if not mask.any():
+            return gain
+        own, moves = self._effects(X, mask)
+        own_moves = {i: moved.own for i, moved in moves.items()}
         for weight, scale in self.loss.terms:
             corners = self._mean + scale * self._sd
             moving = {
-                i: MovingOutcome(self._mean[:, None, :, i] + scale * sd[i], moves)
-                for i, moves in directions.items()
+                i: MovingOutcome(
+                    self._mean[:, None, :, i] + scale * moved.sd, moved.directions
+                )
+                for i, moved in moves.items()
             }
-            value = expected_hypervolume(corners, moving, self.quadrature_nodes)
-            expected = expected + weight * value
-        return self._current.unsqueeze(-1) - expected
+            now = joined_hypervolume(corners, own.mean + scale * own.before)
+            joining = Joining(own.mean + scale * own.after, own_moves)
+            then = expected_hypervolume(corners, moving, joining, self.quadrature_nodes)
+            gain = gain + weight * (now - then)
+        if self._baseline is not None:
+            at_target = (self._at_target(X) == X).all(dim=-1)
+            counts = at_target & self._baseline.complete(X, mask)  # s x b x q
+            joining = Joining(own.mean, own_moves)
+            nodes = self.quadrature_nodes
+            gain = gain + self._baseline.improvement(
+                self._front, joining, counts, nodes
+            )
+        return gain
+
+    def _at_target(self, X: Tensor) -> Tensor:
+        if not self._target_fidelities:
+            return X
+        return project_to_target_fidelity(X, self._target_fidelities, X.shape[-1])
+
+    def _effects(self, X: Tensor, mask: Tensor) -> tuple[OwnBoxes, dict[int, Moves]]:
+        """Own boxes, ``s x b x q x m`` each, and how measured outcomes move."""
+        own = self._at_target(X)
+        boxes, moves = [], {}
+        for i, (gp, targets) in enumerate(zip(self._gps, self._targets, strict=True)):
+            everywhere = own is X and bool(mask[:, i].all())
+            points = own if everywhere else X[..., mask[:, i], :]
+            box, moved = effect_of_measuring(gp, targets, points, own, self.weights[i])
+            boxes.append(box)
+            if moved is not None:
+                moves[i] = moved
+        own_boxes = OwnBoxes(*(self._stack(part) for part in zip(*boxes, strict=True)))
+        return own_boxes._replace(mean=own_boxes.mean - self.ref_point), moves
 
     def _apply(self, *args: Any, **kwargs: Any) -> qFlexiBOLookahead:
         """Move to another dtype or device, and compute again what is cached."""
         super()._apply(*args, **kwargs)
         submodels = cast(Iterable[Model], self.model.models)
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
+        if self._baseline is not None:
+            self._baseline = self._baseline.to(self.X_designs)
         pending, pending_mask = self.X_pending, self.X_pending_evaluation_mask
         if pending is not None:
             self.X_pending = pending = pending.to(self.X_designs)
@@ -296,9 +350,22 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
                 for weight, scale in self.loss.terms
             ]
             self._current = torch.stack(volumes).sum(dim=0)
+            if self._baseline is not None:
+                self._front = self._baseline_front(self._baseline)
+
+    def _baseline_front(self, baseline: MeasuredBaseline) -> Tensor:
+        """Posterior means of the measured designs, ``s x k x m``, and the origin."""
+        X = baseline.front_designs(self.X_pending, self.X_pending_evaluation_mask)
+        X = X[(self._at_target(X) == X).all(dim=-1)]
+        means = [gp.moments(gp.whiten(X))[0] for gp in self._gps]
+        Y = self._stack(means) * self.weights - self.ref_point
+        if self._num_models == 1:
+            Y = Y[:, front_mask(Y[0])]
+        return torch.cat([Y, torch.zeros_like(self._mean[:, :1])], dim=-2)
 
     def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
-        return torch.stack([y.expand(self._num_models, -1) for y in outcomes], dim=-1)
+        shape = self._num_models, *outcomes[0].shape[1:]
+        return torch.stack([y.expand(shape) for y in outcomes], dim=-1)
 
 
 def _common_size(sizes: list[int]) -> int:

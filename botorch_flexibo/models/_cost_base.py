@@ -125,16 +125,29 @@ def masked_sum(costs: Tensor, evaluation_mask: Tensor | None) -> Tensor:
         BotorchTensorDimensionError: If the mask is not ``q x m``-dim.
     """
     if evaluation_mask is not None:
-        if evaluation_mask.shape != costs.shape[-2:]:
-            raise BotorchTensorDimensionError(
-                "Expected X_evaluation_mask of shape"
-                f" {shape_to_str(costs.shape[-2:])} (points x outputs of the cost"
-                f" model), but got {shape_to_str(evaluation_mask.shape)}. Pass one row"
-                " per point."
-            )
+        check_evaluation_mask(evaluation_mask, costs.shape[-2], costs.shape[-1])
         # What is not measured costs nothing, however wrong its cost is.
         costs = torch.where(evaluation_mask, costs, 0.0)
     return costs.sum(dim=(-2, -1))
+
+
+def check_evaluation_mask(mask: Tensor, q: int, num_outcomes: int) -> None:
+    r"""Refuse a mask that does not fit points and cost model.
+
+    Args:
+        mask: The mask, to be ``q x m``-dim.
+        q: The number of points.
+        num_outcomes: The number of outcomes ``m``.
+
+    Raises:
+        BotorchTensorDimensionError: If it has another shape.
+    """
+    if mask.shape != (q, num_outcomes):
+        raise BotorchTensorDimensionError(
+            f"Expected X_evaluation_mask of shape `{q} x {num_outcomes}` (points x"
+            f" outputs of the cost model), but got {shape_to_str(mask.shape)}. Pass"
+            " one row per point."
+        )
 
 
 def check_paid(paid: PaidCosts, num_outcomes: int) -> None:

@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
-from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.models.transforms import Normalize
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.settings import validate_input_scaling
@@ -23,6 +22,7 @@ from gpytorch.priors import LogNormalPrior, NormalPrior
 from torch import Tensor
 from torch.nn import Module
 
+from botorch_flexibo.models._kernels import mixed_covar_module
 from botorch_flexibo.utils.posterior import marginal_moments
 
 # Priors of the variances of log costs. The modes are standard deviations of 20% for the
@@ -31,6 +31,9 @@ _SIGNAL_PRIOR = LogNormalPrior(-1.0, 1.5)
 _NOISE_PRIOR = LogNormalPrior(-3.0, 1.5)
 _MIN_VARIANCE = 1e-4
 _GROWTH = 1.1
+# Payments conditioned on: the last ones. Cheap outcomes are paid for many times, and
+# every further row makes all predictions dearer.
+_MAX_ROWS = 128
 
 
 class LogCost(Module):
@@ -76,6 +79,32 @@ class LogCost(Module):
         return log_ratio.clamp(self._lower, self._upper).exp()
 
 
+class SameCost(Module):
+    """The ratio of cost to guess where all payments were equal."""
+
+    ratio: Tensor
+
+    def __init__(self, z: Tensor) -> None:
+        r"""Ratio of an outcome whose cost does not vary.
+
+        Args:
+            z: A tensor of ``log(cost / guess)``, all the same.
+        """
+        super().__init__()
+        self.register_buffer("ratio", z[0].exp())
+
+    def forward(self, X: Tensor) -> Tensor:
+        r"""Ratio of cost to guess.
+
+        Args:
+            X: A ``batch_shape x d``-dim tensor of designs.
+
+        Returns:
+            A ``batch_shape``-dim tensor of ratios.
+        """
+        return self.ratio.expand(X.shape[:-1])
+
+
 def fit_log_cost(
     X: Tensor,
     z: Tensor,
@@ -84,8 +113,8 @@ def fit_log_cost(
     categorical_features: Sequence[int],
     prior_sd: float,
     max_ratio: float,
-    last: LogCost | None = None,
-) -> LogCost:
+    last: Module | None = None,
+) -> LogCost | SameCost:
     r"""Learn the cost of one outcome.
 
     Args:
@@ -95,25 +124,28 @@ def fit_log_cost(
         categorical_features: Columns whose values are labels without an order.
         prior_sd: Prior standard deviation of the mean of ``z``.
         max_ratio: See :class:`LogCost`.
-        last: What was learned before with the same options. Fits are taken from it
-            where their data is the same.
+        last: What was learned before with the same options, if anything. Fits are taken
+            from it where their data is the same.
 
     Returns:
         The learned cost.
     """
+    if len(z) > 1 and bool((z == z[0]).all()):
+        return SameCost(z)
+    last = last if isinstance(last, LogCost) else None
     if last is not None and torch.equal(last.X, X) and torch.equal(last.z, z):
         return last
 
-    def build(n: int) -> SingleTaskGP:
-        return _build(X[:n], z[:n], bounds, list(categorical_features), prior_sd)
+    def build(rows: slice) -> SingleTaskGP:
+        return _build(X[rows], z[rows], bounds, list(categorical_features), prior_sd)
 
     k = _num_fitted(len(z))
     if last is not None and _same_fit(last, X[:k], z[:k]):
         fitted = last.model
     else:
-        fitted = build(k)
+        fitted = build(slice(k))
         fit_gpytorch_mll(ExactMarginalLogLikelihood(fitted.likelihood, fitted))
-    model = build(len(z))
+    model = build(slice(max(0, len(z) - _MAX_ROWS), None))
     model.load_state_dict(fitted.state_dict())
     return LogCost(X, z, model=model, max_ratio=max_ratio)
 
@@ -125,9 +157,12 @@ def _same_fit(last: LogCost, X: Tensor, z: Tensor) -> bool:
 
 
 def _num_fitted(n: int) -> int:
-    """The largest of 1, 2, ..., 10, 11, 13, 15, ... (steps of 10%) that is <= n."""
+    """The largest of 1, 2, ..., 10, 11, 13, 15, ... (steps of 10%) that is <= n.
+
+    No more than fit into the rows conditioned on.
+    """
     k = 1
-    while (larger := math.ceil(_GROWTH * k)) <= n:
+    while (larger := math.ceil(_GROWTH * k)) <= min(n, _MAX_ROWS):
         k = larger
     return k
 
@@ -146,7 +181,7 @@ def _build(
             X,
             z.unsqueeze(-1),
             mean_module=mean_module.to(X),
-            covar_module=_kernel(numeric, categorical).to(X),
+            covar_module=_kernel(d, categorical).to(X),
             likelihood=GaussianLikelihood(
                 noise_prior=deepcopy(_NOISE_PRIOR),
                 noise_constraint=_at_least(_MIN_VARIANCE, _NOISE_PRIOR),
@@ -156,26 +191,14 @@ def _build(
         )
 
 
-def _kernel(numeric: list[int], categorical: list[int]) -> Kernel:
-    factors: list[Kernel] = []
-    if numeric:
-        factors.append(
-            get_covar_module_with_dim_scaled_prior(
-                ard_num_dims=len(numeric), active_dims=numeric
-            )
-        )
-    if categorical:
-        prior = LogNormalPrior(0.0, 1.0)
-        factors.append(
-            CategoricalKernel(
-                ard_num_dims=len(categorical),
-                active_dims=tuple(categorical),
-                lengthscale_prior=prior,
-                lengthscale_constraint=_at_least(2.5e-2, prior),
-            )
-        )
+def _kernel(d: int, categorical: list[int]) -> Kernel:
+    base = (
+        mixed_covar_module(d, categorical)
+        if categorical
+        else get_covar_module_with_dim_scaled_prior(ard_num_dims=d)
+    )
     return ScaleKernel(
-        math.prod(factors[1:], start=factors[0]),
+        base,
         outputscale_prior=deepcopy(_SIGNAL_PRIOR),
         outputscale_constraint=_at_least(_MIN_VARIANCE, _SIGNAL_PRIOR),
     )

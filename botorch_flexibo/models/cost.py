@@ -20,11 +20,12 @@ from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models._cost_base import (
     CostModel,
     PaidCosts,
+    check_evaluation_mask,
     check_paid,
     masked_sum,
     predicted_costs,
 )
-from botorch_flexibo.models._log_cost import LogCost, fit_log_cost
+from botorch_flexibo.models._log_cost import fit_log_cost
 from botorch_flexibo.models._setup_cost import SetupCostModel
 from botorch_flexibo.models._unreliable_cost import UnreliableCostModel
 from botorch_flexibo.utils.checks import finite_number
@@ -126,14 +127,39 @@ class LogNormalCostModel(CostModel):
         Returns:
             A ``batch_shape x q x m``-dim tensor of costs.
         """
-        columns = []
-        for i, guess in enumerate(self.prior_costs):
-            cost = guess.expand(X.shape[:-1])
-            if str(i) in self._learned and X.numel() > 0:
-                ratio = self._learned[str(i)](X.to(self.bounds))
-                cost = guess * ratio.to(guess)
-            columns.append(cost)
-        return torch.stack(columns, dim=-1)
+        return torch.stack([self._cost(i, X) for i in range(self.num_outputs)], dim=-1)
+
+    def joint_cost(self, X: Tensor, evaluation_mask: Tensor | None = None) -> Tensor:
+        r"""Cost of a batch of measurements: the sum of what each costs alone.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs.
+            evaluation_mask: A ``q x m``-dim boolean tensor of the outcomes to measure
+                at each point. None means all.
+
+        Returns:
+            A ``batch_shape``-dim tensor of total costs.
+
+        Raises:
+            BotorchTensorDimensionError: If the mask is not ``q x m``-dim.
+        """
+        if evaluation_mask is None:
+            return masked_sum(self.forward(X), None)
+        check_evaluation_mask(evaluation_mask, X.shape[-2], self.num_outputs)
+        # What is not measured is not predicted.
+        wanted = evaluation_mask.any(dim=-2).tolist()
+        costs = [
+            self._cost(i, X) if wanted[i] else self.prior_costs[i].expand(X.shape[:-1])
+            for i in range(self.num_outputs)
+        ]
+        return masked_sum(torch.stack(costs, dim=-1), evaluation_mask)
+
+    def _cost(self, outcome: int, X: Tensor) -> Tensor:
+        """Expected cost of one outcome, ``batch_shape x q``."""
+        guess, key = self.prior_costs[outcome], str(outcome)
+        if key not in self._learned or X.numel() == 0:
+            return guess.expand(X.shape[:-1])
+        return guess * self._learned[key](X.to(self.bounds)).to(guess)
 
     def update(self, paid: PaidCosts) -> LogNormalCostModel:
         r"""Learn from payments; an outcome without new ones is kept as it is.
@@ -162,7 +188,6 @@ class LogNormalCostModel(CostModel):
             rows = ~costs[:, i].isnan()
             if not rows.any():
                 continue
-            last = self._learned[str(i)] if str(i) in self._learned else None
             model._learned[str(i)] = fit_log_cost(
                 X[rows],
                 (costs[rows, i] / self.prior_costs[i].to(costs)).log(),
@@ -170,7 +195,7 @@ class LogNormalCostModel(CostModel):
                 categorical_features=self.categorical_features,
                 prior_sd=self.prior_sd,
                 max_ratio=self.max_ratio,
-                last=last if isinstance(last, LogCost) else None,
+                last=self._learned[str(i)] if str(i) in self._learned else None,
             )
         return model
 

@@ -12,17 +12,18 @@ from botorch.acquisition.acquisition import (
     OneShotAcquisitionFunction,
 )
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from botorch.exceptions.errors import CandidateGenerationError
 from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from botorch_flexibo.acquisition._inputs import refuse_nan
-from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
+from botorch_flexibo.optim._scoring import masked_costs, masked_values, values_at_costs
 from botorch_flexibo.optim.space import SearchSpace
-from botorch_flexibo.utils.checks import is_count
+from botorch_flexibo.utils.checks import check_count
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
+_UNLIMITED = ("max_rescored", "max_choices")
+_EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size", *_UNLIMITED)
 # A mask whose best raw value is this much worse than the best is not refined.
 _HOPELESS = 0.2
 # Values below are not refined: scaled to order one, they could overflow.
@@ -43,6 +44,8 @@ class SearchOptions:
             scored again for the later picks of a batch, besides those at designs picked
             already. Gains mostly shrink when others are pending, so that the best later
             picks are nearly always among the best first ones. None scores all again.
+        max_choices: Of a finite set of more designs so many are drawn at random, and
+            scored with those of ``X_start`` and those to revisit. None scores all.
         seed: Seed of the raw designs.
     """
 
@@ -52,6 +55,7 @@ class SearchOptions:
     X_start: Tensor | None = None
     max_batch_size: int = 4096
     max_rescored: int | None = None
+    max_choices: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,18 +64,10 @@ class SearchOptions:
         Raises:
             InputDataError: If a number is not whole, or less than 1.
         """
-        numbers = (
-            self.raw_samples,
-            self.num_restarts,
-            self.maxiter,
-            self.max_batch_size,
-            1 if self.max_rescored is None else self.max_rescored,
-        )
-        if not all(is_count(number) for number in numbers):
-            raise InputDataError(
-                "Expected raw_samples, num_restarts, maxiter, max_batch_size and"
-                f" max_rescored >= 1, but got {numbers}. Pass whole numbers."
-            )
+        for name in _EFFORTS:
+            value = getattr(self, name)
+            if value is not None or name not in _UNLIMITED:
+                check_count(value, name)
 
 
 class Pick(NamedTuple):
@@ -97,7 +93,7 @@ class FiniteCandidates:
         options: SearchOptions,
     ) -> None:
         """Finite candidates, without the pairs that are taken."""
-        designs = [] if space.choices is None else [space.sample(1, seed=0)]
+        designs = [] if space.choices is None else [_some_choices(space, options)]
         designs += [] if X_revisit is None else [X_revisit]
         self._acqf = acq_function
         self._X = unique_rows(torch.cat(designs))
@@ -142,7 +138,7 @@ class FiniteCandidates:
         utility = getattr(self._acqf, "cost_aware_utility", None)
         model = getattr(utility, "cost_model", None)
         if model is None or self._costs[0] is not model:
-            costs = _predicted_costs(self._acqf, self._X, self._masks)
+            costs = masked_costs(self._acqf, self._X, self._masks)
             self._costs = model, costs
         return self._costs[1]
 
@@ -156,17 +152,35 @@ class FiniteCandidates:
             previous = self._scores.masked_fill(~allowed, -torch.inf)
             previous[self._picked] = torch.inf  # a set-up may have made them cheap
             rows = previous.topk(limit, dim=0).indices.unbind(dim=-1)
-        size = self._options.max_batch_size
-        values = [
-            _values(self._acqf, self._X[row], mask, size)
-            for mask, row in zip(self._masks, rows, strict=True)
-        ]
+        values = [self._masked_values(k, row) for k, row in enumerate(rows)]
         scores = values[0].new_full(self._allowed.shape, -torch.inf)
         for k, (value, row) in enumerate(zip(values, rows, strict=True)):
             scores[row, k] = value
         if self._scores is None:
             self._scores = scores
         return scores
+
+    def _masked_values(self, k: int, row: Tensor) -> Tensor:
+        """Values of the ``k``-th mask at some designs, costs not predicted again."""
+        mask, size = self._masks[k], self._options.max_batch_size
+        costs = self._predicted_costs()
+        if costs is None:
+            return masked_values(self._acqf, self._X[row], mask, size)
+        return values_at_costs(self._acqf, self._X[row], mask, size, costs[row, k])
+
+
+def _some_choices(space: SearchSpace, options: SearchOptions) -> Tensor:
+    """The choices, or so many of them as are wanted and those to start from."""
+    choices = space.sample(1, seed=0)
+    limit = options.max_choices
+    if limit is None or len(choices) <= limit:
+        return choices
+    generator = torch.Generator().manual_seed(options.seed)
+    rows = torch.randperm(len(choices), generator=generator)[:limit].to(choices.device)
+    if options.X_start is not None:
+        start = RowIndex(choices).find(options.X_start)
+        rows = torch.cat([start[start >= 0], rows])
+    return choices[rows.unique()]
 
 
 class ContinuousCandidates:
@@ -246,14 +260,14 @@ class ContinuousCandidates:
     def _refined(self, seed: int, max_cost: float) -> list[Pick]:
         """The best raw designs of each mask, refined where that may pay."""
         raw = self._raw_designs(seed)
-        costs = _predicted_costs(self._acqf, raw, self._masks)
+        costs = masked_costs(self._acqf, raw, self._masks)
         size = self._options.max_batch_size
         columns = []
         for k, mask in enumerate(self._masks):
             forbidden = self._is_taken(raw, mask)
             if costs is not None:
                 forbidden |= costs[:, k] > max_cost
-            value = _values(self._acqf, raw, mask, size)
+            value = masked_values(self._acqf, raw, mask, size)
             columns.append(value.masked_fill(forbidden, -torch.inf))
         best = torch.stack(columns).max()
         picks = []
@@ -318,7 +332,7 @@ class ContinuousCandidates:
 
     def _pick(self, X: Tensor, mask: Tensor, value: Tensor) -> Pick:
         masks = mask.unsqueeze(0)
-        costs = _predicted_costs(self._acqf, X, masks)
+        costs = masked_costs(self._acqf, X, masks)
         return Pick(X, masks, value, None if costs is None else costs[0, 0])
 
 
@@ -344,28 +358,6 @@ def _spread(X: Tensor, values: Tensor, bounds: Tensor, n: int) -> Tensor:
         if len(chosen) < n and not near[i, chosen].any():
             chosen.append(i)
     return X[order[chosen]]
-
-
-def _values(
-    acq_function: DecoupledAcquisitionFunction, X: Tensor, mask: Tensor, size: int
-) -> Tensor:
-    """Acquisition values of measuring ``mask`` at each of ``n x d`` designs."""
-    acq_function.X_evaluation_mask = mask.unsqueeze(0)
-    with torch.no_grad():
-        chunks = [acq_function(x) for x in X.unsqueeze(-2).split(size)]
-    return refuse_nan(torch.cat(chunks))
-
-
-def _predicted_costs(
-    acq_function: DecoupledAcquisitionFunction, X: Tensor, masks: Tensor
-) -> Tensor | None:
-    """Costs of all pairs, ``n x k``, if the acquisition function knows them."""
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if not isinstance(utility, DecoupledCostUtility):
-        return None
-    with torch.no_grad():
-        costs = [utility.cost(X.unsqueeze(-2), mask[None]) for mask in masks]
-        return torch.stack(costs, dim=-1) - utility.decision_cost
 
 
 def _best_pair(

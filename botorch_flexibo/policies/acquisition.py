@@ -12,20 +12,15 @@ from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import ModelList
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import (
-    DecoupledCostUtility,
-    check_decision_cost,
-    per_cost,
-)
+from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, per_cost
 from botorch_flexibo.acquisition.flexibo import FlexiBO
 from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
-from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
-from botorch_flexibo.optim.designs import sample_region_designs
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
-from botorch_flexibo.utils.checks import check_beta, check_count, check_switch
+from botorch_flexibo.policies.lookahead import LookaheadFactory
+from botorch_flexibo.utils.checks import check_beta, check_switch
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 from botorch_flexibo.utils.rows import unique_rows
 
@@ -111,7 +106,8 @@ class AcquisitionPolicy(Policy):
         if isinstance(acqf, qFlexiBOLookahead):
             options = replace(options, X_start=acqf.X_designs)
         X_revisit = None
-        if state.choices is None and not one_shot:
+        some_only = state.choices is None or options.max_choices is not None
+        if some_only and not one_shot:
             X_revisit = _to_complete(state)
         avoid = _pairs((state.X, state.measured), given_up)
         request = optimize_acqf_decoupled(
@@ -235,82 +231,6 @@ class IntersectedFlexiBOFactory:
                 previous = self._last.design_region
         self._last = self.factory(model, state, previous)
         return self._last
-
-
-@dataclass(frozen=True)
-class LookaheadFactory:
-    r"""Builds :class:`qFlexiBOLookahead` with reference designs of its own.
-
-    Attributes:
-        beta: The confidence scale.
-        loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`. The
-            default adds the expected growth of the front of means to the reduction of
-            the region; it did best in the battery of ``benchmarks/``.
-        quadrature_nodes: Nodes per measurement.
-        num_designs: The largest number of reference designs. None takes 128 for two
-            outcomes and 64 for more, where values cost their square.
-        weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
-        decision_cost: The price of one decision, in the unit of the costs.
-
-    Example:
-        >>> acqf = LookaheadFactory(num_designs=32)(model, state)
-        >>> acqf.X_designs.shape[-1]
-        2
-    """
-
-    beta: float = 1.0
-    loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.balanced
-    quadrature_nodes: int = 6
-    num_designs: int | None = None
-    weighting: Callable[[Tensor], Tensor] = per_cost
-    decision_cost: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        check_beta(self.beta)
-        check_count(self.quadrature_nodes, "quadrature_nodes")
-        if self.num_designs is not None:
-            check_count(self.num_designs, "num_designs")
-        check_decision_cost(self.decision_cost)
-
-    def __call__(self, model: ModelList, state: DecoupledState) -> qFlexiBOLookahead:
-        r"""Build the acquisition function.
-
-        Args:
-            model: A model of the ``m`` outcomes, fitted to the data of the state.
-            state: The data so far and what is known about the problem.
-
-        Returns:
-            The acquisition function.
-        """
-        fixed = {**state.space.fixed_features, **state.target_fidelities}
-        space = replace(state.space, fixed_features=fixed)
-        designs = sample_region_designs(
-            model,
-            space,
-            state.ref_point,
-            num_designs=self._num_designs(model.num_outputs),
-            beta=self.beta,
-            X=state.X,
-            seed=state.seed,
-        )
-        return qFlexiBOLookahead(
-            model,
-            state.ref_point,
-            designs,
-            beta=self.beta,
-            loss=self.loss,
-            quadrature_nodes=self.quadrature_nodes,
-            cost_aware_utility=DecoupledCostUtility(
-                state.cost_model, self.weighting, decision_cost=self.decision_cost
-            ),
-            target_fidelities=state.target_fidelities,
-        )
-
-    def _num_designs(self, num_outcomes: int) -> int:
-        if self.num_designs is not None:
-            return self.num_designs
-        return 128 if num_outcomes == 2 else 64
 
 
 # Factories that are functions of model and state alone.

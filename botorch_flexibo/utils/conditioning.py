@@ -149,22 +149,48 @@ class ConditionedGP:
         s, p = X.variance.shape
         cross = self._kernel(X.inputs, targets.inputs)
         cross = cross - X.factor.mT @ targets.factor  # s x (b q) x N
-        cross = cross.reshape(s, p // q, q, cross.shape[-1])
-        noisy = (X.variance + self.noise).reshape(s, p // q, q)
+        return self._moves(cross.reshape(s, p // q, q, cross.shape[-1]), X)
+
+    def own_directions(
+        self, own: WhitenedDesigns, X: WhitenedDesigns, b: int
+    ) -> Tensor:
+        r"""Where the posterior means of other targets in each batch go.
+
+        Args:
+            own: ``b * k`` whitened designs: ``k`` targets of each batch.
+            X: ``b * q`` whitened designs: ``b`` batches of ``q`` that are measured.
+            b: The number of batches.
+
+        Returns:
+            A ``s x b x q x k``-dim tensor, in the units of the outcome.
+        """
+        s, p = X.variance.shape
+        if own is X and p == b:
+            return self._moves(X.variance.reshape(s, b, 1, 1), X)
+        return self._moves(self._covariance(X, own, b), X)
+
+    def _moves(self, cross: Tensor, X: WhitenedDesigns) -> Tensor:
+        """Directions from covariances with what is measured, ``s x b x q x k``."""
+        s, b, q, _ = cross.shape
+        noisy = (X.variance + self.noise).reshape(s, b, q)
         if q == 1:
             moves = cross * _safe_rsqrt(noisy).unsqueeze(-1)
         else:
-            inputs = X.inputs.reshape(s, p // q, q, X.inputs.shape[-1])
-            factor = X.factor.reshape(s, X.factor.shape[1], p // q, q)
-            factor = factor.permute(0, 2, 1, 3)
-            # The kernels' batch dimension comes last, before the points.
-            inputs = inputs.transpose(0, 1)
-            joint = self._kernel(inputs, inputs).transpose(0, 1)
-            joint = joint - factor.mT @ factor
             noise = self.noise.unsqueeze(-1).expand_as(noisy)
+            joint = self._covariance(X, X, b)
             chol = psd_safe_cholesky(joint + torch.diag_embed(noise))
             moves = torch.linalg.solve_triangular(chol, cross, upper=False)
         return moves * self.scale[..., None, None]
+
+    def _covariance(self, A: WhitenedDesigns, B: WhitenedDesigns, b: int) -> Tensor:
+        """Posterior covariances within each of ``b`` batches, ``s x b x q x k``."""
+        (first, first_factor), (second, second_factor) = (
+            _batches(A, b),
+            _batches(B, b),
+        )
+        # The kernels' batch dimension comes last, before the points.
+        prior = self._kernel(first.transpose(0, 1), second.transpose(0, 1))
+        return prior.transpose(0, 1) - first_factor.mT @ second_factor
 
     def condition(self, X: Tensor) -> ConditionedGP:
         r"""The same GP, narrowed by measurements that are still running.
@@ -222,6 +248,14 @@ class ConditionedGP:
         if transform is None:
             return mean
         return transform.untransform(mean.unsqueeze(-1))[0].squeeze(-1)
+
+
+def _batches(X: WhitenedDesigns, b: int) -> tuple[Tensor, Tensor]:
+    """Inputs ``s x b x q x d`` and factors ``s x b x n x q`` of batches of designs."""
+    s, p = X.variance.shape
+    inputs = X.inputs.reshape(s, b, p // b, X.inputs.shape[-1])
+    factor = X.factor.reshape(s, X.factor.shape[1], b, p // b)
+    return inputs, factor.permute(0, 2, 1, 3)
 
 
 def _safe_rsqrt(x: Tensor) -> Tensor:

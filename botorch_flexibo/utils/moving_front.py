@@ -39,38 +39,78 @@ class MovingOutcome(NamedTuple):
     directions: Tensor
 
 
+class Joining(NamedTuple):
+    r"""Points that are in the set too, ``q`` other ones in each batch.
+
+    Attributes:
+        start: A ``s x b x q x m``-dim tensor: where they are at ``z = 0``.
+        directions: A ``s x b x v x q``-dim tensor for each outcome that moves, by
+            column: one direction per variable.
+    """
+
+    start: Tensor
+    directions: Mapping[int, Tensor]
+
+    def outcome(self, column: int) -> MovingOutcome:
+        """One outcome that moves, ``s x b x q`` and ``s x b x v x q``."""
+        return MovingOutcome(self.start[..., column], self.directions[column])
+
+
 def expected_hypervolume(
-    Y: Tensor, moving: Mapping[int, MovingOutcome], num_nodes: int
+    Y: Tensor,
+    moving: Mapping[int, MovingOutcome],
+    joining: Joining,
+    num_nodes: int,
 ) -> Tensor:
     r"""Expected hypervolume of points some of whose outcomes move at random.
 
     Args:
         Y: A ``s x N x m``-dim tensor of points. Columns in ``moving`` are ignored.
         moving: The outcomes that move, by column, each with its own variables.
+        joining: Further points in each batch, which move along with the others.
         num_nodes: Quadrature nodes per variable, see ``gaussian_quadrature``.
 
     Returns:
         A ``s x b``-dim tensor. Up to three outcomes the hypervolume of each node is
         exact, beyond that it is that of ``scalarized_hypervolume``.
     """
-    if Y.shape[-1] > 1 and len(moving) == 1:
+    if Y.shape[-1] > 1 and len(moving) == 1 and joining.start.shape[-2] == 1:
         ((column, outcome),) = moving.items()
-        fixed = [y for i, y in enumerate(Y.unbind(dim=-1)) if i != column]
-        if len(fixed) == 1:
-            return _expected_staircase(fixed[0], outcome, num_nodes)
-        if len(fixed) == 2:
-            return _expected_terraces(fixed[0], fixed[1], outcome, num_nodes)
-        return _expected_scalarized(fixed, outcome, column, num_nodes)
+        return _expected_of_one(Y, column, outcome, joining, num_nodes)
     variables = sum(outcome.directions.shape[-2] for outcome in moving.values())
     nodes, weights = gaussian_quadrature(num_nodes, variables)
     nodes, weights = nodes.to(Y), weights.to(Y)
-    columns = list(Y.unsqueeze(-3).unsqueeze(-3).unbind(dim=-1))  # each s x 1 x 1 x N
+    columns = list(Y[:, None, None].unbind(dim=-1))  # each s x 1 x 1 x N
+    others = list(joining.start.unsqueeze(-3).unbind(dim=-1))  # each s x b x 1 x q
     for column, outcome in moving.items():
         count = outcome.directions.shape[-2]
         columns[column] = _positions(outcome, nodes[:, :count])
+        others[column] = _positions(joining.outcome(column), nodes[:, :count])
         nodes = nodes[:, count:]
-    points = torch.stack(torch.broadcast_tensors(*columns), dim=-1)
+    sets = [torch.stack(torch.broadcast_tensors(*y), dim=-1) for y in (columns, others)]
+    shape = torch.broadcast_shapes(*(points.shape[:-2] for points in sets))
+    points = torch.cat([y.expand(*shape, *y.shape[-2:]) for y in sets], dim=-2)
     return volume(points) @ weights
+
+
+def joined_hypervolume(Y: Tensor, start: Tensor) -> Tensor:
+    r"""Hypervolume of points with some that join them in each batch.
+
+    Args:
+        Y: A ``s x N x m``-dim tensor of points.
+        start: A ``s x b x q x m``-dim tensor of points that join.
+
+    Returns:
+        A ``s x b``-dim tensor, as ``expected_hypervolume`` would compute it.
+    """
+    s, b, q, _ = start.shape
+    still = MovingOutcome(
+        Y[:, None, :, -1].expand(s, b, Y.shape[-2]),
+        start.new_zeros(1).expand(s, b, 1, Y.shape[-2]),
+    )
+    column = Y.shape[-1] - 1
+    joining = Joining(start, {column: start.new_zeros(1).expand(s, b, 1, q)})
+    return expected_hypervolume(Y, {column: still}, joining, num_nodes=1)
 
 
 def num_elements(
@@ -168,79 +208,141 @@ def _positions(outcome: MovingOutcome, nodes: Tensor) -> Tensor:
     return outcome.start.unsqueeze(-2) + nodes @ outcome.directions
 
 
-def _expected_staircase(
-    fixed: Tensor, outcome: MovingOutcome, num_nodes: int
+def _expected_of_one(
+    Y: Tensor, column: int, outcome: MovingOutcome, joining: Joining, num_nodes: int
+) -> Tensor:
+    """One outcome moves, and one point joins: no sorting per node."""
+    nodes, weights = gaussian_quadrature(num_nodes, outcome.directions.shape[-2])
+    nodes = nodes.to(Y)
+    others = [i for i in range(Y.shape[-1]) if i != column]
+    fixed = [Y[..., i] for i in others]
+    newcomer = _Newcomer(
+        reaches=[joining.start[..., i].clamp_min(0.0) for i in others],
+        height=_positions(joining.outcome(column), nodes).clamp_min(0.0),
+    )
+    if len(fixed) == 1:
+        volumes = _staircases(fixed[0], outcome, newcomer, nodes)
+    elif len(fixed) == 2:
+        volumes = _terraces(fixed[0], fixed[1], outcome, newcomer, nodes)
+    else:
+        volumes = _scalarized(fixed, column, outcome, newcomer, nodes)
+    return volumes @ weights.to(Y)
+
+
+class _Newcomer(NamedTuple):
+    """A point that joins: reach in each fixed outcome, ``s x b x 1``, and height.
+
+    The height is ``s x b x K x 1``. Nothing is below the reference point.
+    """
+
+    reaches: list[Tensor]
+    height: Tensor
+
+
+def _staircases(
+    fixed: Tensor, outcome: MovingOutcome, newcomer: _Newcomer, nodes: Tensor
 ) -> Tensor:
     """Two outcomes of which one stays: one sort of ``s x N`` serves all batches."""
-    nodes, weights = gaussian_quadrature(num_nodes, outcome.directions.shape[-2])
-    widths, order = _slices(fixed)
-    heights = _positions(_reorder(outcome, order), nodes.to(fixed)).clamp_min(0.0)
-    areas = heights.cummax(dim=-1).values @ widths[:, None, :, None]  # s x b x K x 1
-    return areas.squeeze(-1) @ weights.to(fixed)
+    slices = _slices(fixed)
+    heights = _positions(_reorder(outcome, slices.order), nodes).clamp_min(0.0)
+    stairs = heights.cummax(dim=-1).values  # s x b x K x N
+    areas = (stairs @ slices.widths[:, None, :, None]).squeeze(-1)
+    within, beyond = slices.overlap(newcomer.reaches[0])
+    over = (newcomer.height - stairs).clamp_min(0.0) @ within.unsqueeze(-1)
+    return areas + over.squeeze(-1) + beyond * newcomer.height.squeeze(-1)
 
 
-def _expected_terraces(
-    first: Tensor, second: Tensor, outcome: MovingOutcome, num_nodes: int
+def _terraces(
+    first: Tensor,
+    second: Tensor,
+    outcome: MovingOutcome,
+    newcomer: _Newcomer,
+    nodes: Tensor,
 ) -> Tensor:
     """Three outcomes of which two stay: heights over the grid that these two span.
 
     The height of cell ``(t, c)`` is the largest moving outcome of the points that
     reach slice ``t`` of the first and slice ``c`` of the second fixed outcome.
     """
-    nodes, weights = gaussian_quadrature(num_nodes, outcome.directions.shape[-2])
-    first_widths, order = _slices(first)
-    second_widths, second_order = _slices(second.take_along_dim(order, dim=-1))
-    rank = second_order.argsort(dim=-1)  # of point t (in order of the first outcome)
-    columns = torch.arange(rank.shape[-1], device=rank.device)
-    reaches = (rank.unsqueeze(-1) <= columns).to(first)  # s x N x N
-    heights = _positions(_reorder(outcome, order), nodes.to(first)).clamp_min(0.0)
-    total = _summed_terraces(heights, reaches, first_widths)  # s x b x K x N (c)
-    areas = (total @ second_widths[:, None, :, None]).squeeze(-1)
-    return areas @ weights.to(first)
+    rows = _slices(first)
+    columns = _slices(second.take_along_dim(rows.order, dim=-1))
+    rank = columns.order.argsort(dim=-1)  # of point t (in order of the first outcome)
+    numbers = torch.arange(rank.shape[-1], device=rank.device)
+    reaches = (rank.unsqueeze(-1) <= numbers).to(first)  # s x N x N
+    heights = _positions(_reorder(outcome, rows.order), nodes).clamp_min(0.0)
+    row_within, row_beyond = rows.overlap(newcomer.reaches[0])
+    column_within, column_beyond = columns.overlap(newcomer.reaches[1])
+    # Where the newcomer is alone: beyond all slices of one fixed outcome or the other.
+    alone = row_beyond * newcomer.reaches[1]
+    alone = alone + row_within.sum(dim=-1, keepdim=True) * column_beyond
+    volumes = alone * newcomer.height.squeeze(-1)
+    # Some slices at a time: their terraces stay in cache, all at once would not.
+    step = max(1, _SMALL // heights.numel())
+    terrace = torch.zeros_like(heights)
+    for start in range(0, heights.shape[-1], step):
+        t = slice(start, start + step)
+        reached = heights[..., t].unsqueeze(-1) * reaches[:, None, None, t]
+        terraces = torch.maximum(terrace.unsqueeze(-2), reached.cummax(dim=-2).values)
+        terrace = terraces[..., -1, :]  # s x b x K x N (c)
+        areas = (terraces @ columns.widths[:, None, None, :, None]).squeeze(-1)
+        over = (newcomer.height.unsqueeze(-1) - terraces).clamp_min(0.0)
+        over = (over @ column_within[:, :, None, :, None]).squeeze(-1)
+        volumes = (
+            volumes
+            + (areas * rows.widths[:, None, None, t]).sum(dim=-1)
+            + (over * row_within[:, :, None, t]).sum(dim=-1)
+        )
+    return volumes
 
 
-def _summed_terraces(heights: Tensor, reaches: Tensor, widths: Tensor) -> Tensor:
-    """Sum over slices ``t`` of width times running maximum of what reaches column c."""
-    if heights.numel() * heights.shape[-1] <= _SMALL:  # fewer, larger operations
-        terraces = heights.unsqueeze(-2) * reaches.mT[:, None, None]
-        terraces = terraces.cummax(dim=-1).values
-        return (terraces @ widths[:, None, None, :, None]).squeeze(-1)
-    # Slice by slice: the terrace of one slice stays in cache, all at once would not.
-    terrace, total = torch.zeros_like(heights), torch.zeros_like(heights)
-    for t in range(heights.shape[-1]):
-        step = heights[..., t : t + 1] * reaches[:, None, None, t]
-        terrace = torch.maximum(terrace, step)
-        total = total + widths[:, t, None, None, None] * terrace
-    return total
-
-
-def _expected_scalarized(
-    fixed: Sequence[Tensor], outcome: MovingOutcome, column: int, num_nodes: int
+def _scalarized(
+    fixed: Sequence[Tensor],
+    column: int,
+    outcome: MovingOutcome,
+    newcomer: _Newcomer,
+    nodes: Tensor,
 ) -> Tensor:
     """Many outcomes of which one moves: what the others reach is computed once."""
-    nodes, weights = gaussian_quadrature(num_nodes, outcome.directions.shape[-2])
     m = len(fixed) + 1
     directions = _sphere(_NUM_SCALARIZATIONS, m).to(fixed[0])
     others = [i for i in range(m) if i != column]
-    reaches = [
-        y.clamp_min(0.0).unsqueeze(-1) / directions[:, i]
-        for y, i in zip(fixed, others, strict=True)
-    ]
-    reach = torch.stack(reaches).amin(dim=0)[:, None, None]  # s x 1 x 1 x N x L
-    heights = _positions(outcome, nodes.to(reach)).clamp_min(0.0)
     inverse = 1 / directions[:, column]
-    farthest = torch.zeros_like(heights[..., :1]) * inverse  # s x b x K x L
-    for u in range(heights.shape[-1]):
-        reached = torch.minimum(reach[..., u, :], heights[..., u : u + 1] * inverse)
+
+    def reach(columns: Sequence[Tensor]) -> Tensor:
+        reaches = [
+            y.clamp_min(0.0).unsqueeze(-1) / directions[:, i]
+            for y, i in zip(columns, others, strict=True)
+        ]
+        return torch.stack(reaches).amin(dim=0)
+
+    reaches = reach(fixed)[:, None, None]  # s x 1 x 1 x N x L
+    heights = _positions(outcome, nodes).clamp_min(0.0)
+    farthest = torch.minimum(reach(newcomer.reaches), newcomer.height * inverse)
+    for u in range(heights.shape[-1]):  # s x b x K x L
+        reached = torch.minimum(reaches[..., u, :], heights[..., u : u + 1] * inverse)
         farthest = torch.maximum(farthest, reached)
-    return _ball(m) * farthest.pow(m).mean(dim=-1) @ weights.to(reach)
+    return _ball(m) * farthest.pow(m).mean(dim=-1)
 
 
-def _slices(fixed: Tensor) -> tuple[Tensor, Tensor]:
-    """Widths of the slices between sorted values, and their order, ``s x N``."""
-    fixed, order = fixed.clamp_min(0.0).sort(dim=-1, descending=True)
-    following = torch.cat([fixed[..., 1:], torch.zeros_like(fixed[..., :1])], dim=-1)
-    return fixed - following, order
+class _Slices(NamedTuple):
+    """What lies between sorted values and above zero, all ``s x N``."""
+
+    widths: Tensor
+    order: Tensor
+    tops: Tensor
+
+    def overlap(self, reach: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of each slice, and beyond all, lies below ``s x b x 1`` values."""
+        tops, widths = self.tops.unsqueeze(-2), self.widths.unsqueeze(-2)
+        within = (torch.minimum(reach, tops) - (tops - widths)).clamp_min(0.0)
+        return within, (reach - tops[..., :1]).clamp_min(0.0)
+
+
+def _slices(fixed: Tensor) -> _Slices:
+    """Slices of ``s x N`` values in falling order."""
+    tops, order = fixed.clamp_min(0.0).sort(dim=-1, descending=True)
+    following = torch.cat([tops[..., 1:], torch.zeros_like(tops[..., :1])], dim=-1)
+    return _Slices(tops - following, order, tops)
 
 
 def _reorder(outcome: MovingOutcome, order: Tensor) -> MovingOutcome:

@@ -219,6 +219,53 @@ def test_costs_that_do_not_depend_on_the_design_are_recovered(
     assert (costs / 7.0 - 1).abs().max() < 0.01
 
 
+@pytest.mark.parametrize("guess", [1e-3, 7.0, 1e4])
+def test_costs_that_never_varied_are_believed_to_the_last_digit(guess: float) -> None:
+    costs = learned(designs(2), tensor(7.0, 7.0), guess)(designs(64, seed=1))
+    assert costs.flatten().tolist() == pytest.approx([7.0] * 64, rel=1e-14)
+    assert len(costs.unique()) == 1
+    # One that differs, and they are learned.
+    X = designs(3)
+    varied = learned(X, tensor(7.0, 7.0, 9.0), guess)(designs(64, seed=1))
+    assert 7.0 < varied.mean() < 9.0
+    assert len(varied.unique()) > 1
+
+
+def test_of_many_payments_the_last_ones_are_conditioned_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_log_cost, "_MAX_ROWS", 12)
+    X, X_test = designs(40), designs(16, seed=1)
+    costs = 2 + X[:, 0]
+    costs[:28] *= 1.5  # prices fell
+    model = learned(X, costs)
+    rows = model._learned["0"].model.train_targets
+    assert rows.tolist() == pytest.approx(costs[28:].log().tolist())
+    error = model(X_test).squeeze(-1) / (2 + X_test[:, 0]) - 1
+    assert error.abs().mean() < 0.1
+    # Only new rows of the first twelve are fitted to.
+    fit = _log_cost.fit_gpytorch_mll
+    sizes = []
+    monkeypatch.setattr(
+        _log_cost, "fit_gpytorch_mll", lambda mll: sizes.append(1) or fit(mll)
+    )
+    more = torch.cat([X, designs(1, seed=2)])
+    model.update(payments(more, torch.cat([costs, tensor(2.5)])))
+    assert sizes == []
+
+
+@pytest.mark.parametrize("asked", [(1, 0), (0, 1), (1, 1), (0, 0)], ids=str)
+def test_joint_costs_are_sums_of_those_asked_for(asked: tuple[int, int]) -> None:
+    X = designs(5)
+    costs = torch.stack([2 + X[:, 0], 9 - X[:, 1]], dim=-1)
+    model = LogNormalCostModel(tensor(1.0, 1.0), bounds=BOUNDS)
+    model = model.update(payments(X, costs))
+    batch = rand(3, 2, 2, seed=4)
+    pairs = mask(asked, (1, 0))
+    expected = (model(batch) * pairs).sum(dim=(-2, -1))
+    torch.testing.assert_close(model.joint_cost(batch, pairs), expected)
+
+
 def test_the_same_design_may_be_paid_for_many_times() -> None:
     X = designs(1).expand(20, 2)
     costs = learned(X, torch.full((20,), 7.0).double())(designs(64, seed=1))

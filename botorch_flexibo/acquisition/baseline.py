@@ -1,0 +1,147 @@
+r"""What a run could hand over now: the designs that are measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.logging import shape_to_str
+from torch import Tensor
+
+from botorch_flexibo.utils.checks import check_mask, finite_number
+from botorch_flexibo.utils.moving_front import (
+    Joining,
+    MovingOutcome,
+    expected_hypervolume,
+    joined_hypervolume,
+)
+from botorch_flexibo.utils.rows import RowIndex
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBaseline:
+    r"""Measured designs whose front further measurements are to improve.
+
+    Look-ahead FlexiBO values what a measurement tells. That alone leaves designs
+    unmeasured whose outcomes are predicted well, but a network that was never trained
+    cannot be used. With a baseline its value is
+
+    ``gain(X, S) + weight * (E[HV{B + X}] - HV{B})``
+
+    where ``B`` are the posterior means of designs whose decisive outcomes are measured,
+    and a design of ``X`` counts if its decisive outcomes are measured or in ``S``.
+    Outcomes that are not decisive count as predicted: they are cheap to measure. Where
+    everything is decisive this is the expected hypervolume improvement of completing a
+    design.
+
+    Attributes:
+        X: A ``n x d``-dim tensor of designs, at the fidelities they were measured at.
+        evaluation_mask: A ``n x m``-dim boolean tensor of the outcomes measured there.
+        decisive: A ``m``-dim boolean tensor of the outcomes without which a design does
+            not count, typically the dear ones.
+        weight: The weight of the improvement against the gain.
+
+    Example:
+        >>> X = torch.rand(3, 2, dtype=torch.double)
+        >>> mask = torch.tensor([[True, True], [True, False], [False, True]])
+        >>> baseline = MeasuredBaseline(X, mask, decisive=torch.tensor([True, False]))
+        >>> baseline.complete(X, torch.tensor([[False, True]]).expand(3, 2)).tolist()
+        [True, True, False]
+    """
+
+    X: Tensor
+    evaluation_mask: Tensor
+    decisive: Tensor
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check shapes and weight."""
+        for mask, name in (
+            (self.evaluation_mask, "evaluation_mask"),
+            (self.decisive, "decisive"),
+        ):
+            check_mask(mask, name)
+        shape = torch.Size([len(self.X), len(self.decisive)])
+        if self.X.ndim != 2 or self.evaluation_mask.shape != shape:
+            raise BotorchTensorDimensionError(
+                "Expected X `n x d`, evaluation_mask `n x m` and decisive `m`, but got"
+                f" {shape_to_str(self.X.shape)},"
+                f" {shape_to_str(self.evaluation_mask.shape)} and"
+                f" {shape_to_str(self.decisive.shape)}. Pass one row per design."
+            )
+        if not (finite_number(self.weight) or 0.0) > 0 or not self.decisive.any():
+            raise InputDataError(
+                "Expected a positive weight and at least one decisive outcome, but got"
+                f" {self.weight!r} and {self.decisive.tolist()}. Without them leave the"
+                " baseline out."
+            )
+
+    def front_designs(self, X_pending: Tensor | None, mask: Tensor | None) -> Tensor:
+        r"""Designs that count, pending measurements taken as made.
+
+        Args:
+            X_pending: A ``n' x d``-dim tensor of pending designs, or None.
+            mask: A ``n' x m``-dim boolean tensor of their outcomes. None means all.
+
+        Returns:
+            A ``k x d``-dim tensor of designs.
+        """
+        designs = [self.X[(self.evaluation_mask | ~self.decisive).all(dim=-1)]]
+        if X_pending is not None:
+            if mask is None:
+                mask = self.decisive.expand(len(X_pending), -1)
+            designs.append(X_pending[self.complete(X_pending, mask)])
+        return torch.cat(designs)
+
+    def complete(self, X: Tensor, mask: Tensor) -> Tensor:
+        r"""Whether the decisive outcomes of designs are measured or asked for.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs.
+            mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
+
+        Returns:
+            A ``batch_shape x q``-dim boolean tensor.
+        """
+        known = mask | ~self.decisive
+        if len(self.X) > 0:
+            row = RowIndex(self.X).find(X)
+            known = known | (self.evaluation_mask[row] & (row >= 0).unsqueeze(-1))
+        return known.all(dim=-1)
+
+    def improvement(
+        self, front: Tensor, joining: Joining, counts: Tensor, num_nodes: int
+    ) -> Tensor:
+        r"""Weighted expected improvement of the front.
+
+        Args:
+            front: A ``s x k x m``-dim tensor of points relative to the reference point,
+                at least one.
+            joining: Where the designs of batches are, and where they may go.
+            counts: A ``s x b x q``-dim boolean tensor: whether they count.
+            num_nodes: Quadrature nodes per variable.
+
+        Returns:
+            A ``s x b``-dim tensor.
+        """
+        start = torch.where(counts.unsqueeze(-1), joining.start, 0.0)
+        directions, still = {}, {}
+        (s, b), k = start.shape[:2], front.shape[-2]
+        for i, moves in joining.directions.items():
+            directions[i] = moves * counts.unsqueeze(-2)
+            nowhere = front.new_zeros(1).expand(s, b, moves.shape[-2], k)
+            still[i] = MovingOutcome(front[:, None, :, i].expand(s, b, k), nowhere)
+        joining = Joining(start, directions)
+        then = expected_hypervolume(front, still, joining, num_nodes)
+        now = joined_hypervolume(front, torch.zeros_like(start[:, :1]))
+        return self.weight * (then - now)
+
+    def to(self, like: Tensor) -> MeasuredBaseline:
+        """The same with designs of another dtype, on another device."""
+        return replace(
+            self,
+            X=self.X.to(like),
+            evaluation_mask=self.evaluation_mask.to(like.device),
+            decisive=self.decisive.to(like.device),
+        )

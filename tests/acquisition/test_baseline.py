@@ -1,0 +1,286 @@
+r"""The improvement of the front of measured designs, part of look-ahead values.
+
+Expected improvements come from ``moocore`` at NumPy's Gauss-Hermite nodes, and from
+BoTorch's closed form. ``moocore`` minimises, hence the signs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import moocore
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.multi_objective.analytic import (
+    ExpectedHypervolumeImprovement,
+)
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.cost import FixedCostModel
+from botorch.utils.multi_objective.box_decompositions.non_dominated import (
+    FastNondominatedPartitioning,
+)
+from torch import Tensor
+
+from botorch_flexibo import DecoupledCostUtility
+from botorch_flexibo.acquisition import MeasuredBaseline, qFlexiBOLookahead
+
+NODES = 6
+X = torch.rand(9, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+DESIGNS, STRANGERS = torch.rand(
+    2, 6, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+)
+ALL_BUT = torch.ones(9, 3, dtype=torch.bool)
+ALL_BUT[5, 0] = ALL_BUT[6, 1] = ALL_BUT[7, :] = ALL_BUT[8, 2] = False
+
+
+def outcomes(X: Tensor, m: int) -> Tensor:
+    columns = [(3 * X[:, 0] + 2 * k).sin() + X[:, 1] * (k - 1) for k in range(m)]
+    return torch.stack(columns, dim=-1)
+
+
+def fitted(m: int, noise: float = 1e-2) -> ModelListGP:
+    models = []
+    for k, y in enumerate(outcomes(X, m).unbind(dim=-1)):
+        rows = ALL_BUT[:, k]
+        model = SingleTaskGP(X[rows], y[rows, None])
+        model.likelihood.noise = noise
+        models.append(model.eval())
+    return ModelListGP(*models)
+
+
+def reference(m: int) -> Tensor:
+    return torch.full((m,), -2.5, dtype=torch.float64)
+
+
+def flags(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+def lookahead(m: int, **options: Any) -> qFlexiBOLookahead:
+    return qFlexiBOLookahead(
+        options.pop("model", fitted(m)), reference(m), DESIGNS, **options
+    )
+
+
+def improvements(
+    acqf: qFlexiBOLookahead, baseline: MeasuredBaseline, X: Tensor, mask: Tensor
+) -> Tensor:
+    """What the baseline adds to the values of batches."""
+    acqf.X_evaluation_mask = mask
+    with torch.no_grad():
+        acqf.set_baseline(None)
+        alone = acqf(X)
+        acqf.set_baseline(baseline)
+        both = acqf(X)
+    return both - alone
+
+
+def moments(model: ModelListGP, X: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        posterior = model.posterior(X)
+    return posterior.mean, posterior.variance
+
+
+def volume(Y: Tensor, ref_point: Tensor) -> float:
+    return moocore.hypervolume(-Y.numpy(), ref=-ref_point.numpy())
+
+
+def brute_force(
+    model: ModelListGP, front: Tensor, x: Tensor, outcome: int, ref_point: Tensor
+) -> float:
+    """Every node by itself: measuring one outcome of one design."""
+    mean, variance = (part.squeeze(0) for part in moments(model, x))
+    noise = model.models[outcome].likelihood.noise.item()
+    scale = model.models[outcome].outcome_transform.stdvs.item()
+    move = variance[outcome] / (variance[outcome] + scale**2 * noise).sqrt()
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    total = 0.0
+    for z, weight in zip(nodes, weights / weights.sum(), strict=True):
+        y = mean.clone()
+        y[outcome] += z * move
+        total += weight * volume(torch.cat([front, y.unsqueeze(0)]), ref_point)
+    return total - volume(front, ref_point)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+def test_the_improvement_equals_brute_force_over_the_nodes(
+    m: int, weight: float
+) -> None:
+    model = fitted(m)
+    decisive = flags(*(k == 0 for k in range(m)))
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :m], decisive, weight)
+    front = moments(model, X[ALL_BUT[:, 0]])[0]
+    acqf = lookahead(m, model=model)
+    actual = improvements(
+        acqf, baseline, STRANGERS.unsqueeze(-2), decisive.unsqueeze(0)
+    )
+    expected = [
+        weight * brute_force(model, front, x, 0, reference(m))
+        for x in STRANGERS.split(1)
+    ]
+    assert max(expected) > 1e-3
+    assert actual.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_completing_a_design_has_the_expected_improvement_of_botorch() -> None:
+    model = fitted(2, noise=1e-4)
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 1), weight=1.0)
+    front = moments(model, X[ALL_BUT[:, :2].all(dim=-1)])[0]
+    acqf = lookahead(2, model=model, quadrature_nodes=8)
+    candidates = STRANGERS.unsqueeze(-2)
+    actual = improvements(acqf, baseline, candidates, flags(1, 1).unsqueeze(0))
+    partitioning = FastNondominatedPartitioning(reference(2), Y=front)
+    ehvi = ExpectedHypervolumeImprovement(model, [-2.5, -2.5], partitioning)
+    with torch.no_grad():
+        expected = ehvi(candidates)
+    # 8 x 8 nodes meet the kink at the front; noise hides a little of the outcome.
+    assert (expected > 0.01).any()
+    torch.testing.assert_close(actual, expected, rtol=0.05, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("decisive", "mask", "row", "counts"),
+    [
+        ((1, 0), (1, 0), None, True),
+        ((1, 0), (0, 1), None, False),
+        ((1, 0), (0, 1), 6, True),  # outcome 0 is measured there, outcome 1 is not
+        ((1, 1), (0, 1), 6, True),
+        ((1, 1), (1, 0), 5, True),
+        ((1, 1), (1, 0), 7, False),  # nothing is measured there
+        ((1, 1), (1, 1), 7, True),
+    ],
+    ids=str,
+)
+def test_a_design_counts_once_what_is_decisive_is_measured_or_asked_for(
+    decisive: tuple[int, ...], mask: tuple[int, ...], row: int | None, counts: bool
+) -> None:
+    x = torch.tensor([[0.95, 0.99]]).double() if row is None else X[[row]]
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(*decisive))
+    asked = flags(*mask).unsqueeze(0)
+    assert baseline.complete(x, asked).item() is counts
+    # Against a front that all designs improve.
+    empty = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(*decisive))
+    if row is None:
+        gain = improvements(lookahead(2), empty, x.unsqueeze(0), asked)
+        assert bool(gain > 0.1) is counts
+        assert counts or gain.abs().item() < 1e-12
+
+
+def test_what_is_pending_counts_as_measured() -> None:
+    acqf, mask = lookahead(2), flags(1, 0).unsqueeze(0)
+    nothing = torch.zeros(9, 2, dtype=torch.bool)
+    baseline = MeasuredBaseline(X, nothing, flags(1, 0))
+    x = STRANGERS[:1].unsqueeze(0)
+    before = improvements(acqf, baseline, x, mask)
+    acqf.set_X_pending(STRANGERS[:1], flags(0, 1).unsqueeze(0))
+    cheap = improvements(acqf, baseline, x, mask)
+    acqf.set_X_pending(STRANGERS[:1], mask)
+    taken = improvements(acqf, baseline, x, mask)
+    assert before.item() > 0.1
+    assert cheap.item() > 0.1
+    assert abs(taken.item()) < 0.05 * before.item()
+    acqf.set_X_pending(None)
+    assert improvements(acqf, baseline, x, mask).item() == pytest.approx(before.item())
+
+
+def test_only_designs_at_the_target_fidelity_count() -> None:
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(1, 0))
+    acqf = lookahead(2, target_fidelities={1: 1.0})
+    mask = flags(1, 0).unsqueeze(0)
+    low, high = STRANGERS[:1].clone(), STRANGERS[:1].clone()
+    low[:, 1], high[:, 1] = 0.5, 1.0
+    assert improvements(acqf, baseline, low.unsqueeze(0), mask).abs().item() < 1e-12
+    assert improvements(acqf, baseline, high.unsqueeze(0), mask).item() > 0.1
+    # Nor do measurements at other fidelities make a front.
+    measured = MeasuredBaseline(low, flags(1, 1).unsqueeze(0), flags(1, 0))
+    acqf.set_baseline(measured)
+    assert acqf._front.shape[-2] == 1  # the reference point alone
+
+
+@pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]], ids=str)
+@pytest.mark.parametrize("q", [1, 2])
+def test_batches_are_valued_one_by_one(q: int, batch_shape: list[int]) -> None:
+    acqf = lookahead(2)
+    acqf.set_baseline(MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0)))
+    acqf.X_evaluation_mask = flags(1, 0).expand(q, 2)
+    generator = torch.Generator().manual_seed(5)
+    batches = torch.rand(*batch_shape, q, 2, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        values = acqf(batches)
+        single = [acqf(x).item() for x in batches.reshape(-1, q, 2)]
+    assert values.shape == (torch.Size(batch_shape) if batch_shape else (1,))
+    assert values.flatten().tolist() == pytest.approx(single, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("mask", [[[1, 0]], [[1, 1]], [[1, 0], [1, 1]]], ids=str)
+def test_the_gradient_is_right(mask: list[list[int]]) -> None:
+    acqf = lookahead(2, quadrature_nodes=2)
+    acqf.set_baseline(MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0), weight=5.0))
+    acqf.X_evaluation_mask = torch.tensor(mask, dtype=torch.bool)
+    candidates = STRANGERS[: len(mask)].unsqueeze(0).clone().requires_grad_()
+    assert torch.autograd.gradcheck(acqf, (candidates,))
+
+
+def test_costs_divide_gain_and_improvement_alike() -> None:
+    utility = DecoupledCostUtility(FixedCostModel(torch.tensor([8.0, 0.5]).double()))
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0))
+    free, paid = lookahead(2), lookahead(2, cost_aware_utility=utility)
+    for acqf in (free, paid):
+        acqf.set_baseline(baseline)
+        acqf.X_evaluation_mask = flags(1, 0).unsqueeze(0)
+    with torch.no_grad():
+        value = free(STRANGERS.unsqueeze(-2))
+        assert (value > 0).all()
+        torch.testing.assert_close(paid(STRANGERS.unsqueeze(-2)), value / 8.0)
+
+
+def test_a_baseline_follows_the_acquisition_function_to_single_precision() -> None:
+    acqf, mask = lookahead(2), flags(1, 0).unsqueeze(0)
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0))
+    expected = improvements(acqf, baseline, STRANGERS.unsqueeze(-2), mask)
+    acqf.to(torch.float32)
+    actual = improvements(acqf, baseline, STRANGERS.unsqueeze(-2).float(), mask)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-2, atol=1e-3)
+
+
+def test_without_designs_the_whole_volume_is_to_be_won() -> None:
+    nothing = MeasuredBaseline(X[:0], ALL_BUT[:0, :2], flags(1, 0), weight=1.0)
+    acqf, mask = lookahead(2), flags(1, 0).unsqueeze(0)
+    x = STRANGERS[:1]
+    actual = improvements(acqf, nothing, x.unsqueeze(0), mask)
+    empty = reference(2).unsqueeze(0)
+    assert actual.item() == pytest.approx(
+        brute_force(fitted(2), empty, x, 0, reference(2))
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf, "1"])
+def test_weights_that_are_not_positive_are_refused(weight: Any) -> None:
+    with pytest.raises(InputDataError, match=r"^Expected a positive weight and at"):
+        MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0), weight)
+
+
+def test_a_baseline_without_decisive_outcomes_is_refused() -> None:
+    with pytest.raises(InputDataError, match=r"but got 0\.3 and \[False, False\]"):
+        MeasuredBaseline(X, ALL_BUT[:, :2], flags(0, 0))
+
+
+def test_masks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(BotorchTensorDimensionError, match=r"but got `9 x 2`, `9 x 3`"):
+        MeasuredBaseline(X, ALL_BUT, flags(1, 0))
+    with pytest.raises(InputDataError, match=r"Expected decisive to be a boolean"):
+        MeasuredBaseline(X, ALL_BUT[:, :2], torch.tensor([1, 0]))
+
+
+def test_a_baseline_of_another_problem_is_refused() -> None:
+    three = MeasuredBaseline(X, ALL_BUT, flags(1, 0, 0))
+    with pytest.raises(
+        BotorchTensorDimensionError,
+        match=r"^Expected a baseline of 2 columns and 2 outcomes, but got 2 and 3\.",
+    ):
+        lookahead(2).set_baseline(three)
