@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from botorch_flexibo.utils.conditioning import ConditionedGP, WhitenedDesigns
-from botorch_flexibo.utils.posterior import standard_deviation
+from botorch_flexibo.utils.conditioning import (
+    ConditionedGP,
+    WhitenedDesigns,
+    standard_deviation,
+)
 
 
 class OwnBoxes(NamedTuple):
@@ -62,7 +65,7 @@ def effect_of_measuring(
     """
     b, q = own.shape[1:3]
     own_designs = gp.whiten(own.flatten(1, 2))
-    mean, sd = (y.reshape(-1, b, q) for y in gp.moments(own_designs))
+    mean, sd = (y.reshape(len(y), b, q) for y in gp.moments(own_designs))
     mean, before = mean * weight, sd * weight.abs()
     if points.shape[-2] == 0:
         return OwnBoxes(mean, before, before), None

@@ -266,7 +266,11 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if self._baseline is not None:
             num_points = max(num_points, self._front.shape[-2])
         per_batch = self._num_models * num_elements(
-            num_points, self.num_outputs, variables, self.quadrature_nodes
+            num_points,
+            self.num_outputs,
+            variables,
+            self.quadrature_nodes,
+            num_joining=X.shape[-2],
         )
         chunks = X.split(max(1, _CHUNK_ELEMENTS // per_batch), dim=1)
         return torch.cat([self._gain(chunk, mask) for chunk in chunks], dim=1)
@@ -274,7 +278,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
     def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
         """Expected reduction of the loss for ``1 x b x q x d`` or ``s x b x q x d``."""
         gain = (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
-        if not mask.any():
+        if X.shape[1] == 0 or not mask.any():
             return gain
         own, moves = self._effects(X, mask)
         own_moves = {i: moved.own for i, moved in moves.items()}

@@ -2,6 +2,7 @@ r"""Where the best (design, mask) pair of an acquisition function is found."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 _UNLIMITED = ("max_rescored", "max_choices")
 _EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size", *_UNLIMITED)
+# What BoTorch says of a line search that stopped.
+_STOPPED = "Optimization failed in `gen_candidates_scipy`"
 # A mask whose best raw value is this much worse than the best is not refined.
 _HOPELESS = 0.2
 # Values below are not refined: scaled to order one, they could overflow.
@@ -301,18 +304,21 @@ class ContinuousCandidates:
         self._acqf.X_evaluation_mask = mask.unsqueeze(0)
         acqf = self._acqf if starts is None else _Scaled(self._acqf, scale)
         if space.is_mixed:
-            X, value = optimize_acqf_mixed_alternating(
-                acqf,
-                space.bounds,
-                cat_dims=dict(space.cat_dims),
-                discrete_dims=dict(space.discrete_dims),
-                options={"maxiter_continuous": options.maxiter},
-                q=1,
-                raw_samples=options.raw_samples,
-                num_restarts=options.num_restarts,
-                fixed_features=dict(space.fixed_features),
-                inequality_constraints=list(space.inequality_constraints) or None,
-            )
+            with warnings.catch_warnings():
+                # Kinks stop a line search: its best design counts, without a warning.
+                warnings.filterwarnings("ignore", _STOPPED, RuntimeWarning)
+                X, value = optimize_acqf_mixed_alternating(
+                    acqf,
+                    space.bounds,
+                    cat_dims=dict(space.cat_dims),
+                    discrete_dims=dict(space.discrete_dims),
+                    options={"maxiter_continuous": options.maxiter},
+                    q=1,
+                    raw_samples=options.raw_samples,
+                    num_restarts=options.num_restarts,
+                    fixed_features=dict(space.fixed_features),
+                    inequality_constraints=list(space.inequality_constraints) or None,
+                )
         else:
             X, value = optimize_acqf(
                 acqf,
@@ -324,7 +330,7 @@ class ContinuousCandidates:
                 inequality_constraints=list(space.inequality_constraints) or None,
                 fixed_features=dict(space.fixed_features) or None,
                 batch_initial_conditions=starts,
-                # Kinks stop a line search: its best design counts, without a warning.
+                # Nor is it said here, or tried again.
                 retry_on_optimization_warning=starts is None,
             )
         value = torch.as_tensor(value).detach().reshape(()) * scale

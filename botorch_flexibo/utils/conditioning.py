@@ -127,7 +127,9 @@ class ConditionedGP:
         """
         mean = self._gp.mean_module(designs.inputs)
         mean = mean + (designs.factor * self._residual).sum(dim=-2)
-        return self._untransform(mean), self.scale.abs() * designs.variance.sqrt()
+        return self._untransform(mean), self.scale.abs() * standard_deviation(
+            designs.variance
+        )
 
     def directions(
         self, targets: WhitenedDesigns, X: WhitenedDesigns, q: int
@@ -173,7 +175,7 @@ class ConditionedGP:
         """Directions from covariances with what is measured, ``s x b x q x k``."""
         s, b, q, _ = cross.shape
         noisy = (X.variance + self.noise).reshape(s, b, q)
-        if q == 1:
+        if q == 1 or b == 0:
             moves = cross * _safe_rsqrt(noisy).unsqueeze(-1)
         else:
             noise = self.noise.unsqueeze(-1).expand_as(noisy)
@@ -250,11 +252,26 @@ class ConditionedGP:
         return transform.untransform(mean.unsqueeze(-1))[0].squeeze(-1)
 
 
+def standard_deviation(variance: Tensor) -> Tensor:
+    r"""Square root with gradient zero at and below zero.
+
+    Args:
+        variance: A tensor of variances of any shape.
+
+    Returns:
+        A tensor of that shape.
+    """
+    nothing = variance <= 0  # NaN stays what it is: it is to be noticed
+    root = torch.where(nothing, 1.0, variance).sqrt()
+    return torch.where(nothing, 0.0, root)
+
+
 def _batches(X: WhitenedDesigns, b: int) -> tuple[Tensor, Tensor]:
     """Inputs ``s x b x q x d`` and factors ``s x b x n x q`` of batches of designs."""
     s, p = X.variance.shape
-    inputs = X.inputs.reshape(s, b, p // b, X.inputs.shape[-1])
-    factor = X.factor.reshape(s, X.factor.shape[1], b, p // b)
+    q = p // max(1, b)
+    inputs = X.inputs.reshape(s, b, q, X.inputs.shape[-1])
+    factor = X.factor.reshape(s, X.factor.shape[1], b, q)
     return inputs, factor.permute(0, 2, 1, 3)
 
 

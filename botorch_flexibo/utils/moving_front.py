@@ -114,7 +114,12 @@ def joined_hypervolume(Y: Tensor, start: Tensor) -> Tensor:
 
 
 def num_elements(
-    num_designs: int, num_outcomes: int, variables: Sequence[int], num_nodes: int
+    num_designs: int,
+    num_outcomes: int,
+    variables: Sequence[int],
+    num_nodes: int,
+    *,
+    num_joining: int,
 ) -> int:
     r"""Elements of the largest temporary of ``expected_hypervolume``, per batch.
 
@@ -123,28 +128,24 @@ def num_elements(
         num_outcomes: The number of outcomes ``m``.
         variables: The number of variables of each moving outcome.
         num_nodes: Quadrature nodes per variable.
+        num_joining: The number of points that join.
 
     Returns:
         The number of elements.
     """
     if len(variables) == 0:
         return num_designs
-    moves = sum(variables) * num_designs
-    return max(moves, _volume_elements(num_designs, num_outcomes, variables, num_nodes))
-
-
-def _volume_elements(
-    num_designs: int, num_outcomes: int, variables: Sequence[int], num_nodes: int
-) -> int:
+    n, m = num_designs + num_joining, num_outcomes
     nodes = len(gaussian_quadrature(num_nodes, sum(variables))[0])
-    if len(variables) == 1 and num_outcomes <= 2:
-        return nodes * num_designs
-    if len(variables) == 1:  # passed over once per design
-        columns = num_designs if num_outcomes == 3 else _NUM_SCALARIZATIONS
-        return _PASSED_OVER * nodes * columns
-    if num_outcomes <= 3:
-        return nodes * num_outcomes * num_designs ** (num_outcomes - 1)
-    return nodes * num_designs * _NUM_SCALARIZATIONS
+    moves = sum(variables) * n
+    if len(variables) == 1 and num_joining == 1 and m > 1:
+        if m == 2:
+            return max(moves, nodes * n)
+        columns = n if m == 3 else _NUM_SCALARIZATIONS
+        return max(moves, _PASSED_OVER * nodes * columns)  # once per design
+    if m <= 3:
+        return max(moves, nodes * m * n ** max(1, m - 1))
+    return max(moves, nodes * n * _NUM_SCALARIZATIONS)
 
 
 def volume(Y: Tensor) -> Tensor:
@@ -277,7 +278,7 @@ def _terraces(
     alone = alone + row_within.sum(dim=-1, keepdim=True) * column_beyond
     volumes = alone * newcomer.height.squeeze(-1)
     # Some slices at a time: their terraces stay in cache, all at once would not.
-    step = max(1, _SMALL // heights.numel())
+    step = max(1, _SMALL // max(1, heights.numel()))
     terrace = torch.zeros_like(heights)
     for start in range(0, heights.shape[-1], step):
         t = slice(start, start + step)

@@ -42,6 +42,7 @@ from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataErro
 from botorch.logging import shape_to_str
 from torch import Tensor
 
+from botorch_flexibo.utils.conditioning import standard_deviation
 from botorch_flexibo.utils.fronts import (
     MAX_ELEMENTS,
     check_ref_point,
@@ -51,7 +52,6 @@ from botorch_flexibo.utils.fronts import (
     improvement_cells,
     second_order_front,
 )
-from botorch_flexibo.utils.posterior import standard_deviation
 
 
 class ConfidenceRegion(NamedTuple):

@@ -57,20 +57,6 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(means).reshape(shape), torch.cat(variances).reshape(shape)
 
 
-def standard_deviation(variance: Tensor) -> Tensor:
-    r"""Square root with gradient zero at and below zero.
-
-    Args:
-        variance: A tensor of variances of any shape.
-
-    Returns:
-        A tensor of that shape.
-    """
-    nothing = variance <= 0  # NaN stays what it is: it is to be noticed
-    root = torch.where(nothing, 1.0, variance).sqrt()
-    return torch.where(nothing, 0.0, root)
-
-
 def posterior_mean(model: Model, X: Tensor) -> Tensor:
     r"""Posterior mean, for example the predicted cost of a cost model.
 

@@ -1,7 +1,8 @@
 r"""Look-ahead FlexiBO against brute force on BoTorch's own conditioned models.
 
 What a measurement leaves is computed by conditioning each GP with BoTorch and taking
-hypervolumes of the new boxes with moocore (which minimises, hence the signs).
+hypervolumes of the new boxes with moocore (which minimises, hence the signs). The boxes
+are those of the reference designs and of the candidates, which join them.
 """
 
 from __future__ import annotations
@@ -167,12 +168,13 @@ def brute_force(
 ) -> float:
     """The gain of a `q x d` batch if each measurement is what the model predicts."""
     ref, columns = reference(len(models.models)), torch.tensor(mask).T
+    everywhere = torch.cat([designs, X])
     after = [
         expected_model(model, X[column])
         for model, column in zip(models.models, columns, strict=True)
     ]
     (mean, sd), (new_mean, new_sd) = (
-        boxes(list(m), designs) for m in (models.models, after)
+        boxes(list(m), everywhere) for m in (models.models, after)
     )
     half = math.sqrt(beta)
     return exact(mean, half * sd, ref) - exact(new_mean, half * new_sd, ref)
@@ -183,20 +185,21 @@ def monte_carlo(
 ) -> tuple[float, float]:
     """The gain over BoTorch's fantasies, and its standard error."""
     ref, columns = reference(len(models.models)), torch.tensor(mask).T
+    designs = torch.cat([DESIGNS, X])
     means, sds = [], []
     for k, (model, column) in enumerate(zip(models.models, columns, strict=True)):
         model.eval()
-        mean, variance = moments(model, DESIGNS)
+        mean, variance = moments(model, designs)
         if column.any():
             sampler = IIDNormalSampler(torch.Size([draws]), seed=100 + k)
             with torch.no_grad():
                 fantasies = model.fantasize(X[column], sampler)
-            mean, variance = moments(fantasies, DESIGNS)
-        means.append(mean.expand(draws, len(DESIGNS)))
-        sds.append(variance.sqrt().expand(draws, len(DESIGNS)))
+            mean, variance = moments(fantasies, designs)
+        means.append(mean.expand(draws, len(designs)))
+        sds.append(variance.sqrt().expand(draws, len(designs)))
     pairs = zip(torch.stack(means, dim=-1), torch.stack(sds, dim=-1), strict=True)
     after = torch.tensor([exact(mean, sd, ref) for mean, sd in pairs]).double()
-    before = exact(*boxes(list(models.models), DESIGNS), ref)
+    before = exact(*boxes(list(models.models), designs), ref)
     return before - after.mean().item(), after.std().item() / math.sqrt(draws)
 
 
@@ -234,6 +237,79 @@ def test_one_node_and_independent_designs_give_the_values_of_flexibo(beta, m):
         expected = flexibo(X)
         assert (expected > 0.01).sum() >= 2
         torch.testing.assert_close(value(acqf, X, mask), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+@pytest.mark.parametrize("inside", [1, 4])
+def test_independent_designs_outside_the_set_have_the_values_of_flexibo(
+    inside, beta, m
+):
+    ref = torch.full((m,), -1.0, dtype=torch.float64)
+    designs, X = SPOTS[:inside], SPOTS[inside:].unsqueeze(-2)
+    flexibo = FlexiBO(independent_gps(m), ref, designs, beta=beta)
+    acqf = qFlexiBOLookahead(
+        independent_gps(m), ref, designs, beta=beta, quadrature_nodes=1
+    )
+    for mask in masks_of(m):
+        flexibo.X_evaluation_mask = torch.tensor(mask)
+        expected = flexibo(X)
+        assert (expected > 0.01).sum() >= 2
+        torch.testing.assert_close(value(acqf, X, mask), expected, rtol=0, atol=1e-5)
+
+
+# Candidates join the reference designs ---------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [loss for loss, _ in LOSSES])
+@pytest.mark.parametrize("nodes", [1, 2, 6])
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[True, False, False]],
+        [[True, True, True]],
+        [[True, False, False], [True, False, False]],
+        [[True, False, True], [False, True, False]],
+        [[False, True, False], [False, False, False]],
+    ],
+    ids=["one", "all", "pair-of-one", "pair", "one-of-pair"],
+)
+def test_a_candidate_counts_as_if_it_were_a_reference_design(mask, m, nodes, loss):
+    mask = [row[:m] for row in mask]
+    options = {"loss": loss, "quadrature_nodes": nodes, "beta": 1.5}
+    X = STRANGERS[: 2 * len(mask)].reshape(2, len(mask), 2)
+    actual = value(lookahead(m, **options), X, mask)
+    for x, gain in zip(X, actual, strict=True):
+        acqf = lookahead(m, X_designs=torch.cat([DESIGNS, x]), **options)
+        torch.testing.assert_close(value(acqf, x, mask).squeeze(0), gain, **CLOSE)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("nodes", [1, 6])
+def test_a_candidate_far_from_the_only_reference_design_is_worth_something(nodes, m):
+    # Measuring it tells nothing about the reference design.
+    ref = torch.full((m,), -1.0, dtype=torch.float64)
+    acqf = qFlexiBOLookahead(independent_gps(m), ref, SPOTS[:1], quadrature_nodes=nodes)
+    for count in (1, 2):
+        X = SPOTS[-count:].unsqueeze(0)
+        before = boxes(list(independent_gps(m).models), torch.cat([SPOTS[:1], X[0]]))
+        after = [y.clone() for y in before]
+        after[1][1:] = 0.0  # next to no noise
+        expected = region(*before, ref) - region(*after, ref)
+        gain = value(acqf, X).item()
+        assert gain > 0.01
+        if nodes == 1:
+            assert gain == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_every_candidate_joins_by_itself(nodes):
+    acqf = lookahead(quadrature_nodes=nodes, X_designs=DESIGNS[:1])
+    X = STRANGERS.unsqueeze(-2)
+    alone = torch.cat([value(acqf, x, [[True, False]]) for x in X])
+    torch.testing.assert_close(value(acqf, X, [[True, False]]), alone, **CLOSE)
+    assert len(acqf.X_designs) == 1
 
 
 # One node: means stay --------------------------------------------------------------
@@ -277,11 +353,20 @@ def test_a_mask_given_at_construction_is_used():
     )
 
 
-def test_points_of_a_batch_that_measure_nothing_count_nothing():
-    X = STRANGERS.reshape(3, 2, 2)
-    values = value(lookahead(), X, [[True, False], [False, False]])
-    expected = value(lookahead(), X[:, :1], [[True, False]])
-    torch.testing.assert_close(values, expected, **CLOSE)
+@pytest.mark.parametrize("nodes", [1, 6])
+def test_points_of_a_batch_that_measure_nothing_tell_nothing(nodes):
+    # They join the reference designs.
+    mask = [[True, False], [False, False]]
+    for x in STRANGERS.reshape(3, 2, 2):
+        values = value(lookahead(quadrature_nodes=nodes), x, mask)
+        joined = torch.cat([DESIGNS, x[1:]])
+        acqf = lookahead(quadrature_nodes=nodes, X_designs=joined)
+        torch.testing.assert_close(values, value(acqf, x[:1], mask[:1]), **CLOSE)
+        # Reference designs need not join.
+        pair = torch.cat([x[:1], DESIGNS[:1]])
+        values = value(lookahead(quadrature_nodes=nodes), pair, mask)
+        expected = value(lookahead(quadrature_nodes=nodes), x[:1], mask[:1])
+        torch.testing.assert_close(values, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("column", [0, 1])
@@ -291,15 +376,15 @@ def test_one_measurement_narrows_by_the_squared_covariance_over_the_noisy_varian
     mask = [[k == column for k in range(2)]]
     acqf = lookahead(quadrature_nodes=1)
     models = gp_list().models
-    mean, sd = boxes(list(models), DESIGNS)
     model = models[column]
     noise = model.likelihood.noise.item() * model.outcome_transform.stdvs.item() ** 2
     for x in STRANGERS:
+        designs = torch.cat([DESIGNS, x.unsqueeze(0)])
+        mean, sd = boxes(list(models), designs)
         # BoTorch's joint posterior of the designs and x.
-        joint = model.posterior(torch.cat([DESIGNS, x.unsqueeze(0)])).distribution
-        covariance = joint.covariance_matrix.detach()
+        covariance = model.posterior(designs).distribution.covariance_matrix.detach()
         left = sd.square()
-        left[:, column] -= covariance[:-1, -1] ** 2 / (covariance[-1, -1] + noise)
+        left[:, column] -= covariance[:, -1] ** 2 / (covariance[-1, -1] + noise)
         expected = region(mean, sd, reference()) - region(
             mean, left.sqrt(), reference()
         )
@@ -546,7 +631,9 @@ def test_a_pending_pair_is_worth_nothing_without_noise():
 def test_with_one_node_gains_add_up_along_pending_points(m):
     x, y = STRANGERS[:1], STRANGERS[1:2]
     first, second = [True, False, True][:m], [True, True, False][:m]
-    acqf = lookahead(m, quadrature_nodes=1)
+    # Of one set of designs: neither point is to join it for one value only.
+    designs = torch.cat([DESIGNS, x, y])
+    acqf = lookahead(m, quadrature_nodes=1, X_designs=designs)
     together = value(acqf, torch.cat([x, y]).unsqueeze(0), [first, second])
     loss = acqf.expected_loss
     alone = value(acqf, x.unsqueeze(0), [first])

@@ -1,7 +1,8 @@
 r"""Look-ahead FlexiBO with other models, objectives, costs, dtypes and bad input.
 
 Expected values come from plain GPs, negated data or BoTorch's conditioned models, with
-hypervolumes from moocore (which minimises, hence the signs).
+hypervolumes from moocore (which minimises, hence the signs) of the boxes of reference
+designs and candidates.
 """
 
 from __future__ import annotations
@@ -83,10 +84,10 @@ def outcomes(X: Tensor, m: int) -> Tensor:
     return torch.stack(columns, dim=-1)
 
 
-def little_noise() -> GaussianLikelihood:
-    constraint = GreaterThan(1e-14)
+def little_noise(noise: float = 1e-12) -> GaussianLikelihood:
+    constraint = GreaterThan(noise / 100)
     likelihood = GaussianLikelihood(noise_constraint=constraint).double()
-    likelihood.noise = 1e-12
+    likelihood.noise = noise
     return likelihood
 
 
@@ -154,8 +155,16 @@ def region(boxes: tuple[Tensor, Tensor], ref: Tensor) -> float:
 
 
 def brute_force(
-    models: ModelListGP, ref: Tensor, X: Tensor, mask: Mask, designs: Tensor
+    models: ModelListGP,
+    ref: Tensor,
+    X: Tensor,
+    mask: Mask,
+    designs: Tensor,
+    *,
+    own: Tensor | None = None,
 ) -> float:
+    """The gain of a `q x d` batch that joins the designs, in place of it `own`."""
+    designs = torch.cat([designs, X if own is None else own])
     nothing = torch.zeros_like(torch.tensor(mask)).tolist()
     before, after = (
         region(observed_boxes(list(models.models), X, choice, designs), ref)
@@ -322,11 +331,20 @@ def multi_fidelity_list() -> ModelListGP:
     )
 
 
+def at_target(X: Tensor) -> Tensor:
+    return torch.cat([X[..., :2], torch.ones_like(X[..., 2:])], dim=-1)
+
+
 @pytest.mark.parametrize("key", [2, -1])
-def test_target_fidelities_project_the_designs_and_not_the_candidates(key):
+@pytest.mark.parametrize(
+    "mask",
+    [[[True, False], [True, True]], [[True, True]] * 2, [[False, True], [False] * 2]],
+    ids=str,
+)
+def test_target_fidelities_project_the_designs_and_not_the_candidates(mask, key):
     designs = rand(9, 3, seed=1)
     designs[5, :2] = designs[6, :2]  # equal at the target
-    projected = torch.cat([designs[:, :2], torch.ones(9, 1)], dim=-1).unique(dim=0)
+    projected = at_target(designs).unique(dim=0)
     assert len(projected) == 8
     acqf = qFlexiBOLookahead(
         multi_fidelity_list(),
@@ -338,15 +356,47 @@ def test_target_fidelities_project_the_designs_and_not_the_candidates(key):
     assert torch.equal(acqf.X_designs, projected)
     X = rand(2, 2, 3, seed=2)
     X[..., 2] = torch.tensor([[0.1, 0.9], [0.5, 1.0]])
-    mask = [[True, False], [True, True]]
+    # Candidates are projected when they join the designs, not when they are measured.
     expected = [
-        brute_force(multi_fidelity_list(), reference(), x, mask, projected) for x in X
+        brute_force(
+            multi_fidelity_list(), reference(), x, mask, projected, own=at_target(x)
+        )
+        for x in X
     ]
     assert value(acqf, X, mask).tolist() == pytest.approx(expected, abs=1e-6)
     # Cheap fidelities tell something else than the target.
-    at_target = X.clone()
-    at_target[..., 2] = 1.0
-    assert not torch.allclose(value(acqf, X, mask), value(acqf, at_target, mask))
+    assert not torch.allclose(value(acqf, X, mask), value(acqf, at_target(X), mask))
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+@pytest.mark.parametrize(
+    "mask", [[[True, False]], [[True, True]], [[False, True], [True, True]]], ids=str
+)
+def test_candidates_join_the_designs_at_the_target_fidelities(mask, nodes):
+    X = rand(2, len(mask), 3, seed=2)
+    options = {"quadrature_nodes": nodes, "target_fidelities": {2: 1.0}}
+    models, designs = multi_fidelity_list(), rand(5, 3, seed=1)
+    actual = value(qFlexiBOLookahead(models, reference(), designs, **options), X, mask)
+    for x, gain in zip(X, actual, strict=True):
+        joined = torch.cat([designs, at_target(x)])
+        acqf = qFlexiBOLookahead(models, reference(), joined, **options)
+        torch.testing.assert_close(value(acqf, x, mask).squeeze(0), gain, **CLOSE)
+        assert gain.abs() > 1e-3
+
+
+def test_the_gradient_is_right_and_flat_in_no_fidelity():
+    acqf = qFlexiBOLookahead(
+        multi_fidelity_list(),
+        reference(),
+        rand(5, 3, seed=1),
+        quadrature_nodes=2,
+        target_fidelities={2: 1.0},
+        X_evaluation_mask=torch.tensor([[True, False], [True, True]]),
+    )
+    X = rand(2, 2, 3, seed=2).requires_grad_()
+    assert torch.autograd.gradcheck(acqf, (X,))
+    (gradient,) = torch.autograd.grad(acqf(X).sum(), X)
+    assert (gradient != 0).all()
 
 
 def test_designs_are_not_projected_without_target_fidelities():
@@ -590,12 +640,15 @@ def test_the_gradient_of_every_loss_is_right(loss):
     assert torch.autograd.gradcheck(acqf, (X,))
 
 
-def test_the_gradient_is_finite_at_designs_and_at_what_was_measured():
-    acqf = lookahead(noise="none")
-    measured = gp_list().models[0].train_inputs[0]
+@pytest.mark.parametrize("noise", [1e-12, 1e-16], ids=["little", "lost-in-rounding"])
+def test_the_gradient_is_finite_at_designs_and_at_what_was_measured(noise):
+    models = [SingleTaskGP(X, Y, likelihood=little_noise(noise)) for X, Y in data()]
+    acqf = qFlexiBOLookahead(ModelListGP(*models), reference(), DESIGNS)
+    measured = torch.cat([X for X, _ in data()])
     X = torch.cat([DESIGNS, measured]).unsqueeze(-2).requires_grad_()
     (gradient,) = torch.autograd.grad(acqf(X).sum(), X)
     assert gradient.isfinite().all()
+    assert (gradient != 0).any()
 
 
 # Errors ----------------------------------------------------------------------------

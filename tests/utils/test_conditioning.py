@@ -398,6 +398,138 @@ def test_a_twin_in_the_batch_halves_the_noise():
     torch.testing.assert_close(twins.square().sum(dim=0), expected, **CLOSE)
 
 
+# Own designs of every batch --------------------------------------------------------
+
+
+def nearly_no_noise() -> SingleTaskGP:
+    likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-12)).double()
+    likelihood.noise = 1e-10
+    return SingleTaskGP(X, Y, likelihood=likelihood)
+
+
+def batched_with_nearly_no_noise() -> SingleTaskGP:
+    likelihood = GaussianLikelihood(
+        noise_constraint=GreaterThan(1e-12), batch_shape=torch.Size([3])
+    ).double()
+    likelihood.noise = torch.tensor([[1e-10], [1e-9], [1e-8]])
+    model = SingleTaskGP(X.expand(3, 8, 2), Y.expand(3, 8, 1), likelihood=likelihood)
+    model.covar_module.lengthscale = 0.3 + rand(3, 1, 2, seed=8)
+    return model
+
+
+noisy_or_not = pytest.mark.parametrize(
+    "make", [*PLAIN, *ENSEMBLES, nearly_no_noise, batched_with_nearly_no_noise]
+)
+
+
+def own_directions(gp: ConditionedGP, own: Tensor, batches: Tensor) -> Tensor:
+    whitened = gp.whiten(own.flatten(0, 1)), gp.whiten(batches.flatten(0, 1))
+    with torch.no_grad():
+        return gp.own_directions(*whitened, len(batches))
+
+
+@noisy_or_not
+@batch_sizes
+def test_own_directions_of_what_is_measured_are_those_of_targets(q, make):
+    _, points = inputs_of(make)
+    gp = ConditionedGP(make())
+    batches = points.reshape(-1, q, points.shape[-1])
+    whitened = gp.whiten(points)
+    with torch.no_grad():
+        actual = gp.own_directions(whitened, whitened, len(batches))
+    assert actual.shape == (gp.num_models, len(batches), q, q)
+    for b, batch in enumerate(batches):
+        expected = directions(gp, batch, batch.unsqueeze(0))[:, 0]
+        assert (expected.abs() > 1e-3).any()
+        torch.testing.assert_close(actual[:, b], expected, **CLOSE)
+    # Equal designs that are whitened again.
+    torch.testing.assert_close(own_directions(gp, batches, batches), actual, **CLOSE)
+
+
+@noisy_or_not
+@batch_sizes
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_own_directions_of_other_designs_are_those_of_targets(k, q, make):
+    targets, points = inputs_of(make)
+    gp = ConditionedGP(make())
+    d = points.shape[-1]
+    b = 6 // max(q, k)
+    batches, own = points[: b * q].reshape(b, q, d), targets[: b * k].reshape(b, k, d)
+    actual = own_directions(gp, own, batches)
+    assert actual.shape == (gp.num_models, b, q, k)
+    for j in range(b):
+        expected = directions(gp, own[j], batches[j : j + 1])[:, 0]
+        torch.testing.assert_close(actual[:, j], expected, **CLOSE)
+
+
+@all_models
+@batch_sizes
+def test_own_directions_move_and_narrow_as_botorchs_conditioned_model(q, make):
+    model, (_, points) = make(), inputs_of(make)
+    gp = ConditionedGP(model)
+    own = points.reshape(2, 3, -1)
+    D = own_directions(gp, own, own[:, :q])
+    for k, member in enumerate(members_of(make())):
+        for b, designs_of_batch in enumerate(own):
+            measured = designs_of_batch[:q]
+            z, shift, reduction = botorch_update(
+                member, designs_of_batch, measured, seed=b
+            )
+            torch.testing.assert_close(z @ D[k, b], shift, rtol=1e-5, atol=1e-6)
+            actual = D[k, b].square().sum(dim=-2)
+            torch.testing.assert_close(actual, reduction, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("make", [nearly_no_noise, batched_with_nearly_no_noise])
+@pytest.mark.parametrize("q", [1, 2])
+def test_measuring_without_noise_leaves_no_variance_there(q, make):
+    gp = ConditionedGP(make())
+    whitened = gp.whiten(P)
+    with torch.no_grad():
+        D = gp.own_directions(whitened, whitened, 6 // q)
+        _, sd = gp.moments(whitened)
+    narrowed = D.square().sum(dim=-2).flatten(1)
+    assert sd.max() > 1.0
+    torch.testing.assert_close(narrowed, sd.square(), rtol=1e-3, atol=1e-4)
+
+
+@all_models
+@batch_sizes
+def test_own_directions_after_conditioning_are_those_of_targets(q, make):
+    _, points = inputs_of(make)
+    gp = ConditionedGP(make()).condition(points[4:])
+    batch = points[None, :q]
+    torch.testing.assert_close(
+        own_directions(gp, batch, batch), directions(gp, batch[0], batch), **CLOSE
+    )
+
+
+@pytest.mark.parametrize("make", [standardize, batched])
+@pytest.mark.parametrize("q", [1, 2])
+def test_no_batches_have_no_directions(q, make):
+    gp = ConditionedGP(make())
+    empty, s = gp.whiten(U[:0]), gp.num_models
+    assert gp.directions(gp.whiten(U), empty, q=q).shape == (s, 0, q, len(U))
+
+
+@pytest.mark.parametrize("make", [standardize, chained_inputs, fixed_noise, map_saas])
+@batch_sizes
+def test_gradients_of_own_directions_are_right(q, make):
+    gp = ConditionedGP(make())
+
+    def moved(own: Tensor, X: Tensor) -> tuple[Tensor, ...]:
+        targets, measured = gp.whiten(own), gp.whiten(X)
+        b = len(X) // q
+        return (
+            gp.own_directions(measured, measured, b),
+            gp.own_directions(targets, measured, b),
+        )
+
+    candidates = rand(6, 2, seed=9).requires_grad_()
+    others = rand(6 // q, 2, seed=10).requires_grad_()
+    assert torch.autograd.gradcheck(moved, (others, candidates), atol=1e-4)
+
+
 # Pending measurements --------------------------------------------------------------
 
 
