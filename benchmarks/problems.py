@@ -108,7 +108,7 @@ def believed_costs(
 
     With a factor the true costs, but that of the dearest outcome times the factor.
     Otherwise modelled training seconds for the deep shift networks, whose costs depend
-    on the epochs, and nothing for the others: the loop takes means of what was paid.
+    on the epochs, and nothing for the others: the loop learns from what it paid.
     """
     if factor is not None:
         typical = typical_costs(problem)
