@@ -74,10 +74,10 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
     ``mean_i'(u) = mean_i(u) + D_i(u) z_i`` and ``sd_i'(u)^2 = sd_i(u)^2 - |D_i(u)|^2``
 
     with ``D_i(u) = k_i(u, X_i) chol(k_i(X_i, X_i) + noise_i)^-T`` and ``X_i`` the
-    points that measure outcome ``i``. The designs ``X`` join ``U``, so that what they tell
-    about themselves counts. The value is ``(V - E[V']) / cost(X, S)``, the expectation by
-    quadrature. All outcomes are maximised. :meth:`set_baseline` adds the expected
-    improvement of the front of measured designs.
+    points that measure outcome ``i``. The designs ``X`` join ``U``, so that what they
+    tell about themselves counts. The value is ``(V - E[V']) / cost(X, S)``, the
+    expectation by quadrature. All outcomes are maximised. :meth:`set_baseline` adds the
+    expected improvement of the front of measured designs.
 
     With one node the means stay, and the gain is never negative. With more it is the
     expected gain of a measurement whose result is not known yet, and can be slightly
