@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from botorch.exceptions.errors import CandidateGenerationError
+from botorch.models.cost import FixedCostModel
 from botorch.models.model import Model, ModelList
 from torch import Tensor
 
@@ -121,7 +122,7 @@ class Run:
         """
         self._decision += 1
         # Read even if the decision is: costs are learned step by step.
-        state = self._state()
+        state = self._state(policy)
         decision = self._record.decision(self._ledger.X)
         if decision is None:
             decision = self._ask(policy, state)
@@ -177,13 +178,13 @@ class Run:
 
     # --- deciding ---------------------------------------------------------------------
 
-    def _state(self) -> DecoupledState:
+    def _state(self, policy: Policy) -> DecoupledState:
         ledger, options = self._ledger, self._options
         some = ~ledger.Y.isnan().all(dim=-1)
         everything = bool(some.all())
         failures = self._measuring.known_failures()
         costs = self._measuring.failures.believed_costs(
-            self._believed_costs(), failures
+            self._believed_costs(policy), failures
         )
         return DecoupledState(
             X=ledger.X if everything else ledger.X[some],
@@ -308,10 +309,13 @@ class Run:
             return ModelList()
         return self._fits.model(self._ledger.X, self._ledger.Y)
 
-    def _believed_costs(self) -> Model:
+    def _believed_costs(self, policy: Policy) -> Model:
         if self._cost_model is None:
+            means = self._ledger.mean_costs()
+            if not (policy.uses_model and policy.uses_costs):
+                return FixedCostModel(means)
             self._cost_model = LogNormalCostModel(
-                self._ledger.mean_costs(),
+                means,
                 bounds=self._problem.bounds,
                 categorical_features=self._problem.categorical_features,
             )

@@ -148,7 +148,8 @@ def run_decoupled_optimization(
         initial_design: The designs to start with. None means ten, measured completely.
         cost_model: The believed costs, a model with ``m`` outputs. A ``CostModel``
             learns from all payments before every decision. None learns what an outcome
-            costs at which design by a ``LogNormalCostModel``, set-ups left out.
+            costs at which design by a ``LogNormalCostModel``, set-ups left out (for
+            policies with ``uses_costs``; to others it costs its mean).
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.

@@ -115,6 +115,12 @@ class Recording(RandomPolicy):
         return super().__call__(model, state)
 
 
+class Learning(Recording):
+    """To the loop, one that decides by model and costs."""
+
+    uses_model = True
+
+
 def run(
     problem: DecoupledProblem | None = None,
     policy: Policy | None = None,
@@ -304,8 +310,28 @@ def test_a_problem_that_is_negated_has_its_truth_negated_too() -> None:
 # --- what the optimiser sees ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["without a model", "without costs"])
+def test_a_policy_that_asks_no_price_believes_the_mean_of_what_was_paid(
+    kind: str,
+) -> None:
+    class Frugal(Recording):
+        uses_model = kind != "without a model"
+        uses_costs = kind != "without costs"
+
+    problem, policy = Table(), Frugal()
+    history = run(problem, policy, budget=60.0)
+    assert len(policy.states) >= 5
+    for state in policy.states:
+        before = [r for r in history.records if r.decision < state.iteration]
+        paid = np.array([r.costs for r in before])
+        expected = [column[column > 0].mean() for column in paid.T]
+        believed = state.outcome_costs(problem.choices)
+        assert (believed == believed[0]).all()
+        assert believed[0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
-    problem, policy = Table(), Recording()
+    problem, policy = Table(), Learning()
     history = run(problem, policy, budget=60.0)
     assert len(policy.states) >= 5
     for state in policy.states:
@@ -332,7 +358,7 @@ def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
 
 
 def test_learned_costs_tell_dear_designs_from_cheap_ones() -> None:
-    problem, policy = Table(), Recording()
+    problem, policy = Table(), Learning()
     run(problem, policy, budget=200.0)
     believed = policy.states[-1].outcome_costs(problem.choices)[:, 0]
     truth = problem.cost(problem.choices)[:, 0]

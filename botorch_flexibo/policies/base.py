@@ -238,9 +238,13 @@ class Policy(ABC):
         uses_model: Whether the policy looks at the model it is passed. The loop fits
             none before the decisions of a policy that does not, and passes an empty
             list.
+        uses_costs: Whether what it asks for depends on what designs cost. The loop
+            learns costs per design only for a policy that uses them and a model; to
+            others each outcome costs the mean of what was paid for it.
     """
 
     uses_model: ClassVar[bool] = True
+    uses_costs: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -175,6 +175,8 @@ class CoupledPolicy(Policy):
         [[True, True]]
     """
 
+    uses_costs = False
+
     def __init__(
         self,
         acqf_factory: CoupledFactory = qlognehvi_factory,
