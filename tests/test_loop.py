@@ -115,7 +115,7 @@ class Recording(RandomPolicy):
         return super().__call__(model, state)
 
 
-class Learning(Recording):
+class Priced(Recording):
     """To the loop, one that decides by model and costs."""
 
     uses_model = True
@@ -331,7 +331,7 @@ def test_a_policy_that_asks_no_price_believes_the_mean_of_what_was_paid(
 
 
 def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
-    problem, policy = Table(), Learning()
+    problem, policy = Table(), Priced()
     history = run(problem, policy, budget=60.0)
     assert len(policy.states) >= 5
     for state in policy.states:
@@ -358,7 +358,7 @@ def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
 
 
 def test_learned_costs_tell_dear_designs_from_cheap_ones() -> None:
-    problem, policy = Table(), Learning()
+    problem, policy = Table(), Priced()
     run(problem, policy, budget=200.0)
     believed = policy.states[-1].outcome_costs(problem.choices)[:, 0]
     truth = problem.cost(problem.choices)[:, 0]
