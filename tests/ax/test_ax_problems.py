@@ -209,4 +209,4 @@ def test_single_measurements_of_a_problem_of_ax_tell_more_than_complete_ones() -
         sobol.complete_trial(index, evaluate(problem, design))
     found = identified_hypervolume(ours, problem)
     assert found > identified_hypervolume(sobol, problem) + 0.1
-    assert found > 0.7 * problem.optimal_value
+    assert found > 0.6 * problem.optimal_value
