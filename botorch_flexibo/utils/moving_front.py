@@ -247,7 +247,7 @@ def _staircases(
     slices = _slices(fixed)
     heights = _positions(_reorder(outcome, slices.order), nodes).clamp_min(0.0)
     stairs = heights.cummax(dim=-1).values  # s x b x K x N
-    areas = (stairs @ slices.widths[:, None, :, None]).squeeze(-1)
+    areas = _weighted(stairs, slices.widths)
     within, beyond = slices.overlap(newcomer.reaches[0])
     over = (newcomer.height - stairs).clamp_min(0.0) @ within.unsqueeze(-1)
     return areas + over.squeeze(-1) + beyond * newcomer.height.squeeze(-1)
@@ -277,23 +277,36 @@ def _terraces(
     alone = row_beyond * newcomer.reaches[1]
     alone = alone + row_within.sum(dim=-1, keepdim=True) * column_beyond
     volumes = alone * newcomer.height.squeeze(-1)
-    # Some slices at a time: their terraces stay in cache, all at once would not.
-    step = max(1, _SMALL // max(1, heights.numel()))
-    terrace = torch.zeros_like(heights)
-    for start in range(0, heights.shape[-1], step):
-        t = slice(start, start + step)
-        reached = heights[..., t].unsqueeze(-1) * reaches[:, None, None, t]
-        terraces = torch.maximum(terrace.unsqueeze(-2), reached.cummax(dim=-2).values)
-        terrace = terraces[..., -1, :]  # s x b x K x N (c)
-        areas = (terraces @ columns.widths[:, None, None, :, None]).squeeze(-1)
-        over = (newcomer.height.unsqueeze(-1) - terraces).clamp_min(0.0)
-        over = (over @ column_within[:, :, None, :, None]).squeeze(-1)
-        volumes = (
-            volumes
-            + (areas * rows.widths[:, None, None, t]).sum(dim=-1)
-            + (over * row_within[:, :, None, t]).sum(dim=-1)
-        )
-    return volumes
+    terraces = _batched_terraces(heights, reaches)
+    if terraces is None:  # slice by slice: one terrace stays in cache, all would not
+        total, over = torch.zeros_like(heights), torch.zeros_like(heights)
+        terrace = torch.zeros_like(heights)
+        for t in range(heights.shape[-1]):
+            reached = heights[..., t : t + 1] * reaches[:, None, None, t]
+            terrace = torch.maximum(terrace, reached)  # s x b x K x N (c)
+            above = (newcomer.height - terrace).clamp_min(0.0)
+            total = total + rows.widths[:, t, None, None, None] * terrace
+            over = over + row_within[..., t, None, None] * above
+    else:
+        above = (newcomer.height.unsqueeze(-1) - terraces).clamp_min(0.0)
+        total = (terraces * rows.widths[:, None, None, :, None]).sum(dim=-2)
+        over = (above * row_within[:, :, None, :, None]).sum(dim=-2)
+    over = (over @ column_within.unsqueeze(-1)).squeeze(-1)
+    return volumes + _weighted(total, columns.widths) + over
+
+
+def _batched_terraces(heights: Tensor, reaches: Tensor) -> Tensor | None:
+    """All terraces at once, ``s x b x K x N (t) x N (c)``, unless they are many."""
+    if heights.numel() * heights.shape[-1] > _SMALL:
+        return None
+    reached = heights.unsqueeze(-1) * reaches[:, None, None]
+    return reached.cummax(dim=-2).values
+
+
+def _weighted(Y: Tensor, weights: Tensor) -> Tensor:
+    """Sums over the last dimension of ``s x b x K x N`` with ``s x N`` weights."""
+    # One matrix times one vector: a broadcast product would copy the vector b times.
+    return (Y.flatten(1, 2) @ weights.unsqueeze(-1)).reshape(Y.shape[:-1])
 
 
 def _scalarized(

@@ -650,7 +650,11 @@ def test_of_many_choices_some_are_scored_with_those_to_start_from() -> None:
         assert acqf.count == 400
 
 
-@pytest.mark.parametrize("weighting", [per_cost, unweighted, LogDamped(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "weighting",
+    [per_cost, unweighted, LogDamped(0.5)],
+    ids=["per-cost", "unweighted", "log-damped"],
+)
 @pytest.mark.parametrize("price", [0.0, 3.0])
 def test_costs_of_a_finite_set_are_predicted_once_per_decision(
     weighting: Any, price: float
