@@ -782,23 +782,20 @@ def test_what_makes_no_choice_is_refused(
     refused(lambda: choose(**changes), kind, message)
 
 
-@pytest.mark.parametrize(
-    "name", ["raw_samples", "num_restarts", "maxiter", "max_batch_size", "max_rescored"]
-)
-@pytest.mark.parametrize("value", [v for v in BAD_COUNTS.values() if v is not None])
+EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size")
+LIMITS = ("max_rescored", "max_choices")
+
+
+@pytest.mark.parametrize("name", [*EFFORTS, *LIMITS])
+@pytest.mark.parametrize("value", BAD_COUNTS.values(), ids=BAD_COUNTS)
 def test_an_effort_that_is_no_count_is_refused(name: str, value: Any) -> None:
-    numbers = {
-        "raw_samples": 256,
-        "num_restarts": 4,
-        "maxiter": 30,
-        "max_batch_size": 4096,
-        "max_rescored": 1,
-    } | {name: value}
+    if value is None and name in LIMITS:
+        assert SearchOptions(**{name: None}) == SearchOptions()
+        return
     refused(
         lambda: SearchOptions(**{name: value}),
         InputDataError,
-        "Expected raw_samples, num_restarts, maxiter, max_batch_size and max_rescored"
-        f" >= 1, but got {tuple(numbers.values())}. Pass whole numbers.",
+        f"Expected {name} >= 1, but got {value!r}. Pass a whole number.",
     )
 
 

@@ -724,24 +724,6 @@ def test_the_seed_alone_decides_and_the_global_state_is_untouched(
 # Errors -------------------------------------------------------------------------------
 
 
-EFFORTS = ["raw_samples", "num_restarts", "maxiter", "max_batch_size"]
-LIMITS = ["max_rescored", "max_choices"]
-
-
-@pytest.mark.parametrize("name", [*EFFORTS, *LIMITS])
-@pytest.mark.parametrize("value", [0, 1.5, "many"])
-def test_effort_below_one_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(InputDataError, match=rf"^Expected {name} .* got {value!r}\."):
-        SearchOptions(**{name: value})
-
-
-@pytest.mark.parametrize("name", EFFORTS)
-def test_only_limits_may_be_left_out(name: str) -> None:
-    assert SearchOptions(max_rescored=None, max_choices=None) == SearchOptions()
-    with pytest.raises(InputDataError, match=rf"^Expected {name} .* got None\."):
-        SearchOptions(**{name: None})
-
-
 @pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
 def test_values_that_are_nan_are_refused(finite: bool) -> None:
     choices = rand(9, 2, seed=1) if finite else None
