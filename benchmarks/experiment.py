@@ -234,10 +234,11 @@ def _origin() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """The tables of an experiment."""
+    """The tables of an experiment, of some of its seeds or of all."""
 
     folder: Path
     name: str
+    seeds: tuple[int, ...] | None = None
 
     @property
     def runs_path(self) -> Path:
@@ -264,7 +265,8 @@ class Store:
         """All runs."""
         if not self.runs_path.exists():
             return pd.DataFrame(columns=pd.Index(KEY))
-        return pd.read_csv(self.runs_path)
+        frame = pd.read_csv(self.runs_path)
+        return frame if self.seeds is None else frame[frame["seed"].isin(self.seeds)]
 
     def curves(self) -> pd.DataFrame:
         """The curves of all runs; of a run stored twice, what was stored last."""

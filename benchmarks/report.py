@@ -223,14 +223,17 @@ def main() -> None:
     )
     parser.add_argument("config", nargs="+", help="names of configs")
     parser.add_argument("--results", type=Path, default=FOLDER / "results")
+    parser.add_argument("--seeds", type=int, nargs="+", help="these only")
     parser.add_argument("--reference", default="look-ahead FlexiBO")
     parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
     args = parser.parse_args()
+    seeds = None if args.seeds is None else tuple(args.seeds)
     for name in args.config:
-        print_tables(Store(args.results, name), name, args.reference, args.peer)
+        store = Store(args.results, name, seeds)
+        print_tables(store, name, args.reference, args.peer)
     if args.figure:
-        plot(Store(args.results, args.config[0]), args.figure)
+        plot(Store(args.results, args.config[0], seeds), args.figure)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class LookaheadFactory:
         beta: The confidence scale.
         loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`. The
             default adds the expected growth of the front of means to the reduction of
-            the region; it did best in the battery of ``benchmarks/``.
+            the region; it did best in a former battery of ``benchmarks/``.
         quadrature_nodes: Nodes per measurement.
         num_designs: The largest number of reference designs. None takes 128 for two
             outcomes and 64 for more, where values cost their square.
@@ -105,11 +105,12 @@ class LookaheadFactory:
             target_fidelities=state.target_fidelities,
         )
         if self.improvement_weight > 0:
-            acqf.set_baseline(self._baseline(state))
+            acqf.set_baseline(self._baseline(state, acqf.X_designs))
         return acqf
 
-    def _baseline(self, state: DecoupledState) -> MeasuredBaseline:
-        costs = state.outcome_costs(state.X).mean(dim=0)
+    def _baseline(self, state: DecoupledState, designs: Tensor) -> MeasuredBaseline:
+        # Not what measured designs cost: their set-ups are paid.
+        costs = state.outcome_costs(designs).amax(dim=0)
         return MeasuredBaseline(
             state.X,
             state.measured,

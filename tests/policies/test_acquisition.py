@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from botorch.exceptions.errors import CandidateGenerationError, UnsupportedError
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InputDataError,
+    UnsupportedError,
+)
 from botorch.models import ModelListGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
@@ -348,6 +352,30 @@ def test_reference_designs_of_a_finite_space_are_choices(fitted: Fitted) -> None
     found = (acqf.X_designs.unsqueeze(1) == state.choices).all(dim=-1).any(dim=-1)
     assert found.all()
     assert 1 < len(acqf.X_designs) <= NUM_CHOICES
+
+
+def test_what_is_decisive_goes_by_designs_whose_set_up_is_not_paid(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    # At measured designs the first outcome is the cheaper one: its training is paid.
+    run_costs = FixedCostModel(torch.tensor([0.01, 1.0], dtype=torch.float64))
+    costs = SetupCostModel(
+        run_costs,
+        FixedCostModel(torch.tensor([50.0], dtype=torch.float64)),
+        setup_outcomes=torch.tensor([True, False]),
+        X_paid=state.X,
+    )
+    acqf = LookaheadFactory()(model, replace(state, cost_model=costs))
+    assert acqf._baseline is not None
+    assert acqf._baseline.decisive.tolist() == [True, False]
+    assert LookaheadFactory(improvement_weight=0)(model, state)._baseline is None
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, "1", None])
+def test_weights_of_improvement_that_are_none_are_refused(weight: Any) -> None:
+    with pytest.raises(InputDataError, match=r"^Expected a finite improvement_weight"):
+        LookaheadFactory(improvement_weight=weight)
 
 
 def test_reference_designs_lie_at_the_target_fidelity(fitted: Fitted) -> None:
