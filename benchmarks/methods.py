@@ -104,6 +104,19 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
     ),
+    "look-ahead FlexiBO, weight 0": lambda problem: _lookahead(
+        problem, improvement_weight=0.0
+    ),
+    "look-ahead FlexiBO, weight 0.1": lambda problem: _lookahead(
+        problem, improvement_weight=0.1
+    ),
+    "look-ahead FlexiBO, weight 1": lambda problem: _lookahead(
+        problem, improvement_weight=1.0
+    ),
+    "look-ahead FlexiBO, beta=4": lambda problem: _lookahead(problem, beta=4.0),
+    "look-ahead FlexiBO, beta=4, weight 0.1": lambda problem: _lookahead(
+        problem, beta=4.0, improvement_weight=0.1
+    ),
     "look-ahead FlexiBO, q=1": lambda problem: _lookahead(problem, q=1),
     "look-ahead FlexiBO, q=2": lambda problem: _lookahead(problem, q=2),
     "look-ahead FlexiBO, q=4": lambda problem: _lookahead(problem, q=4),
