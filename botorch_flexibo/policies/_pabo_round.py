@@ -19,7 +19,6 @@ from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies._agents import AgentPool, AgentTask
 from botorch_flexibo.policies._pabo_memory import Design, PABOMemory, Proposal
 from botorch_flexibo.policies.base import DecoupledState, Effort, at_target
-from botorch_flexibo.policies.baselines import _data_variance
 from botorch_flexibo.policies.supervisor import (
     Decision,
     Supervisor,
@@ -275,7 +274,7 @@ class DecisionRound:
         if len(X) > 0:
             with torch.no_grad():
                 _, variance = marginal_moments(model, X)
-            doubt = (variance / _data_variance(state.Y)).sqrt().sum(dim=-1)
+            doubt = (variance / state.outcome_variances()).sqrt().sum(dim=-1)
             X = X[[int(doubt.argmax())]]
         seconds = time.perf_counter() - start
         self.effort += Effort(num_acquisitions=1, acquisition_seconds=seconds)

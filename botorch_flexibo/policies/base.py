@@ -130,6 +130,11 @@ class DecoupledState:
         """Which designs have all outcomes at the target fidelity, ``n``-dim boolean."""
         return self.measured.all(dim=-1) & at_target(self.X, self.target_fidelities)
 
+    def outcome_variances(self) -> Tensor:
+        """Variance of the data of each outcome, ``m``-dim, 1 where it is not known."""
+        variance = (self.Y - self.Y.nanmean(dim=0)).square().nanmean(dim=0)
+        return torch.where(variance > 0, variance, 1.0)
+
     def outcome_costs(self, X: Tensor) -> Tensor:
         r"""Believed cost of measuring each outcome of given designs alone.
 

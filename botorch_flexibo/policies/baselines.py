@@ -387,16 +387,9 @@ class VariancePerCostPolicy(Policy):
                 f"Expected a missing outcome that costs at most {state.max_cost}, but"
                 " the chosen designs have none. Stop, or allow more cost."
             )
-        scores = variance / (_data_variance(state.Y) * costs)
+        scores = variance / (state.outcome_variances() * costs)
         scores = scores.masked_fill(~missing, -torch.inf)
         keep = missing.any(dim=-1)
         mask = torch.nn.functional.one_hot(scores.argmax(dim=-1), costs.shape[-1])
         mask = mask.bool()[keep]
         return EvaluationRequest(X[keep], mask, scores[keep][mask], costs[keep][mask])
-
-
-def _data_variance(Y: Tensor) -> Tensor:
-    """Variance of each outcome's data, 1 where it cannot be told."""
-    centred = Y - Y.nanmean(dim=0)
-    variance = centred.square().nanmean(dim=0)
-    return torch.where(variance > 0, variance, 1.0)

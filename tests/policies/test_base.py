@@ -91,6 +91,13 @@ def test_nothing_is_known_before_the_first_measurement() -> None:
     assert empty.known_outcomes(X).isnan().all()
 
 
+def test_variances_are_those_of_known_values_and_one_where_there_is_no_spread() -> None:
+    values = torch.tensor([[3.0, 6.0, torch.nan], [9.0, torch.nan, torch.nan]])
+    X = torch.rand(2, 2, dtype=torch.float64)
+    three = state((1.0, 1.0, 1.0), X=X, Y=values.double())
+    assert three.outcome_variances().tolist() == [9.0, 1.0, 1.0]
+
+
 def test_outcome_costs_are_the_means_of_the_cost_model() -> None:
     assert state().outcome_costs(X).tolist() == [[10.0, 1.0]] * 3
 
