@@ -50,14 +50,16 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
     return torch.ones(1, problem.num_objectives, dtype=torch.bool)
 
 
-def _lookahead(problem: DecoupledProblem, *, q: int = 8, **options: Any) -> Policy:
-    """Up to q cheap measurements per decision, each priced at a fiftieth of a dear one.
+def _lookahead(
+    problem: DecoupledProblem, *, q: int = 8, price: float = 1 / 50, **options: Any
+) -> Policy:
+    """Up to q cheap measurements per decision, each at a price in dear measurements.
 
     A batch ends when it costs a tenth of a dear measurement.
     """
     dearest = float(typical_costs(problem).max())
     return AcquisitionPolicy(
-        LookaheadFactory(decision_cost=dearest / 50, **options),
+        LookaheadFactory(decision_cost=price * dearest, **options),
         q=q,
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128, max_choices=4096),
@@ -114,8 +116,8 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         problem, improvement_weight=1.0
     ),
     "look-ahead FlexiBO, beta=4": lambda problem: _lookahead(problem, beta=4.0),
-    "look-ahead FlexiBO, beta=4, weight 0.1": lambda problem: _lookahead(
-        problem, beta=4.0, improvement_weight=0.1
+    "look-ahead FlexiBO, q=32, price 1/1000": lambda problem: _lookahead(
+        problem, q=32, price=1 / 1000
     ),
     "look-ahead FlexiBO, q=1": lambda problem: _lookahead(problem, q=1),
     "look-ahead FlexiBO, q=2": lambda problem: _lookahead(problem, q=2),
