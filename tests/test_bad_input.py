@@ -130,6 +130,7 @@ def ref_messages() -> dict[str, tuple[Any, type[Exception], str]]:
         "string": "xy",
         "strings": ["x", "y"],
         "bools": torch.tensor([True, False]),
+        "list of bools": [True, False],
         "complex": torch.tensor([1j, 0j]),
     }
     cases: dict[str, tuple[Any, type[Exception], str]] = {
@@ -948,12 +949,17 @@ for key, number in {
         f"Expected a positive, finite budget in units, but got {number!r}. Pass what"
         " may be spent.",
     )
-for key, number in {**BAD_NUMBERS, "fraction": 1.5, "1e308": 1e308}.items():
+for key, number in {
+    **BAD_NUMBERS,
+    "fraction": 1.5,
+    "1e308": 1e308,
+    "huge": 2**63,
+}.items():
     BAD_RUNS[f"seed {key}"] = (
         {"seed": number},
         InputDataError,
-        f"Expected seed to be a whole number, but got {number!r}. Pass 0 for the"
-        " default.",
+        "Expected seed to be a whole number from -2^31 to 2^62, but got"
+        f" {number!r}. Pass 0 for the default.",
     )
 for key, value in {"None": None, "string": "x", "function": print, "1": [1]}.items():
     BAD_RUNS[f"callbacks {key}"] = (

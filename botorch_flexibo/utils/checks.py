@@ -11,6 +11,9 @@ from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataErro
 from botorch.logging import shape_to_str
 from torch import Tensor
 
+# PyTorch takes seeds below 2^64; what a run adds to its seed is far less than 2^62.
+_SEEDS = 2**62
+
 
 def real_number(value: object) -> float | None:
     r"""A number, also in a NumPy or PyTorch scalar.
@@ -127,14 +130,17 @@ def check_seed(seed: object) -> int:
         The seed.
 
     Raises:
-        InputDataError: If it is no whole number.
+        InputDataError: If it is no whole number, or too large.
     """
-    if not isinstance(seed, Integral) or not is_count(seed, least=-(2**31)):
+    number = _SEEDS
+    if isinstance(seed, Integral) and not isinstance(seed, bool):
+        number = int(seed)
+    if not -(2**31) <= number < _SEEDS:
         raise InputDataError(
-            f"Expected seed to be a whole number, but got {seed!r}. Pass 0 for the"
-            " default."
+            "Expected seed to be a whole number from -2^31 to 2^62, but got"
+            f" {seed!r}. Pass 0 for the default."
         )
-    return int(seed)
+    return number
 
 
 def check_tensor(value: object, name: str) -> Tensor:

@@ -183,13 +183,14 @@ def as_ref_point(
         InputDataError: If it is not made of finite numbers.
     """
     try:
-        is_tensor = isinstance(ref_point, Tensor)
         # Numbers in full precision, whatever PyTorch's default is.
-        dtype = None if is_tensor else torch.float64
-        point = torch.as_tensor(ref_point, dtype=dtype)
+        is_tensor = isinstance(ref_point, Tensor)
+        point = torch.as_tensor(ref_point, dtype=None if is_tensor else torch.float64)
+        is_real = not point.is_complex() and point.dtype != torch.bool
+        is_real &= is_tensor or not any(isinstance(y, bool) for y in ref_point)
     except (TypeError, ValueError, RuntimeError):
-        point = None
-    if point is None or point.is_complex() or point.dtype == torch.bool:
+        is_real, point = False, torch.empty(0)
+    if not is_real:
         raise InputDataError(
             f"Expected ref_point to hold real numbers, but got {ref_point!r}. Pass a"
             " tensor with the worst value of interest of each outcome."

@@ -96,8 +96,8 @@ def test_seeds_of_a_strategy_that_are_no_whole_numbers_are_refused(seed: Any) ->
     refused(
         lambda: strategy(COSTS, seed=seed),
         InputDataError,
-        f"Expected seed to be a whole number, but got {seed!r}. Pass 0 for the"
-        " default.",
+        "Expected seed to be a whole number from -2^31 to 2^62, but got"
+        f" {seed!r}. Pass 0 for the default.",
     )
 
 

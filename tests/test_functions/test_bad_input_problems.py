@@ -182,8 +182,8 @@ def test_numbers_of_designs_that_are_no_counts_are_refused(
         refused(
             lambda: make().discretize(1, seed=number),
             InputDataError,
-            f"Expected seed to be a whole number, but got {number!r}. Pass 0 for the"
-            " default.",
+            "Expected seed to be a whole number from -2^31 to 2^62, but got"
+            f" {number!r}. Pass 0 for the default.",
         )
 
 
