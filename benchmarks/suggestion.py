@@ -2,7 +2,9 @@
 
 ZDT2 (d = 6, m = 2) with 100 complete measurements, the same fitted models for all.
 HVKG and qLogNEHVI use the settings of BoTorch's decoupled tutorial and of its examples;
-fitting is not counted. Process CPU time, one thread, median of the repeats.
+fitting is not counted. Process CPU time, one thread, median of the repeats. The peak
+memory of the process is noted after the first suggestion of each method, look-ahead
+first: its number is its own, imports and models included, the others are upper bounds.
 
     python -m benchmarks.suggestion
 """
@@ -69,6 +71,11 @@ def cpu_seconds(policy: Policy, model: ModelListGP, state: DecoupledState) -> fl
     return time.process_time() - start
 
 
+def peak_mib() -> float:
+    """The most memory that the process has taken so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Measure, print the ratios, store them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,29 +87,30 @@ def main() -> None:
     # BoTorch reports jitter and restarts; the times are what counts here.
     warnings.simplefilter("ignore")
     times: dict[str, list[float]] = {name: [] for name in POLICIES}
+    peaks: dict[str, float] = {}
     for seed in range(args.repeats + 1):
         model, state = setting(args.measurements, seed)
         for name, build in POLICIES.items():
             if seed == 0 and "HVKG" in name:
                 continue  # the first round only compiles kernels
             seconds = cpu_seconds(build(), model, state)
+            peaks.setdefault(name, peak_mib())
             if seed > 0:
                 times[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
     ours = next(iter(medians.values()))
     ratios = {name: value / ours for name, value in medians.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     write_json(
         args.out,
         {
             "cpu_seconds": times,
             "median_cpu_seconds": medians,
             "ratio_to_lookahead": ratios,
-            "peak_mib_of_all": peak,
+            "peak_mib_until_then": peaks,
         },
     )
     for name, value in medians.items():
-        print(f"{name:50s} {value:8.3f} s  x{ratios[name]:.1f}")
+        print(f"{name:50s} {value:8.3f} s  x{ratios[name]:.1f}  {peaks[name]:.0f} MiB")
 
 
 if __name__ == "__main__":
