@@ -234,11 +234,12 @@ def _origin() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """The tables of an experiment, of some of its seeds or of all."""
+    """The tables of an experiment, of some of its seeds and methods or of all."""
 
     folder: Path
     name: str
     seeds: tuple[int, ...] | None = None
+    methods: tuple[str, ...] | None = None
 
     @property
     def runs_path(self) -> Path:
@@ -266,7 +267,10 @@ class Store:
         if not self.runs_path.exists():
             return pd.DataFrame(columns=pd.Index(KEY))
         frame = pd.read_csv(self.runs_path)
-        return frame if self.seeds is None else frame[frame["seed"].isin(self.seeds)]
+        for column, wanted in (("seed", self.seeds), ("method", self.methods)):
+            if wanted is not None:
+                frame = frame[frame[column].isin(wanted)]
+        return frame
 
     def curves(self) -> pd.DataFrame:
         """The curves of all runs; of a run stored twice, what was stored last."""

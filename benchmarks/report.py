@@ -1,6 +1,6 @@
 """Tables and figures of stored experiments; nothing is run.
 
-    python -m benchmarks.report real --figure docs/figures/real.png
+    python -m benchmarks.report real --seeds 0 1 2 --figure docs/figures/real.png
     python -m benchmarks.report deep_shift --peer "SMAC3, ParEGO and Hyperband"
 
 Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
@@ -16,6 +16,8 @@ differ by less than the critical difference (Nemenyi, 5 %) are not told apart.
 from __future__ import annotations
 
 import argparse
+import math
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib
@@ -33,6 +35,8 @@ INSTANCE = ["problem", "seed"]
 TARGETS = (0.9, 0.95, 0.99)
 SMALLEST_REGRET = 1e-4
 LEVEL = 0.95
+# Figures show the range of fewer seeds: an interval of theirs covers everything.
+FEW_SEEDS = 5
 
 
 def interval(values: pd.Series) -> float:
@@ -174,46 +178,68 @@ def print_tables(
         print(f"\n{paired(frame, chosen).to_string()}")
 
 
-def plot(store: Store, path: Path) -> None:
-    """Shares against cost and against dear measurements, one column per problem."""
+# What figures show: an axis, a share, and what the axis is called.
+VIEWS = (
+    ("spent", "measured", "cost [complete measurements]"),
+    ("spent", "identified", "cost [complete measurements]"),
+    ("dear", "measured", "dear measurements"),
+    ("optimizer_seconds", "measured", "optimiser [s]"),
+)
+
+
+def plot(store: Store, path: Path, num_views: int = len(VIEWS)) -> None:
+    """The first views, a panel per problem, up to four problems in a row."""
     curves = store.curves()
     problems = list(curves["problem"].unique())
-    methods = list(curves["method"].unique())
-    views = [
-        ("spent", "measured", "cost [complete measurements]"),
-        ("spent", "identified", "cost [complete measurements]"),
-        ("dear", "measured", "dear measurements"),
-        ("optimizer_seconds", "measured", "optimiser [s]"),
-    ]
-    size = (3.1 * len(problems), 2.5 * len(views))
+    methods = list(store.methods or curves["method"].unique())
+    columns = min(len(problems), 4)
+    rows = math.ceil(len(problems) / columns)
+    size = (3.1 * columns, 2.5 * rows * num_views)
     figure, axes = plt.subplots(
-        len(views), len(problems), figsize=size, squeeze=False, layout="constrained"
+        rows * num_views, columns, figsize=size, squeeze=False, layout="constrained"
     )
-    for row, (x, y, label) in zip(axes, views, strict=True):
-        for axis, problem in zip(row, problems, strict=True):
-            part = curves[curves["problem"] == problem]
-            for k, method in enumerate(methods):
-                _band(axis, part[part["method"] == method], x, y, f"C{k}")
-            axis.set(xlabel=label, ylim=(None, 1.0))
-        row[0].set_ylabel(f"share, {y}")
-    for axis, problem in zip(axes[0], problems, strict=True):
-        axis.set_title(problem)
-    for axis in axes[-1]:
-        axis.set_xscale("symlog")
+    for view, block in zip(VIEWS, np.split(axes, num_views), strict=False):
+        for problem, axis in zip_longest(problems, block.flat):
+            if problem is None:
+                axis.set_axis_off()
+            else:
+                _panel(axis, curves[curves["problem"] == problem], methods, view)
     handles = [plt.Line2D([], [], color=f"C{k}") for k in range(len(methods))]
-    figure.legend(handles, methods, loc="outside lower center", ncols=3)
+    figure.legend(handles, methods, loc="outside lower center", ncols=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
+def _panel(
+    axis: plt.Axes, curves: pd.DataFrame, methods: list[str], view: tuple[str, str, str]
+) -> None:
+    """All methods on one problem."""
+    x, y, label = view
+    for k, method in enumerate(methods):
+        _band(axis, curves[curves["method"] == method], x, y, f"C{k}")
+    lowest = curves[curves["spent"] > 0][y].quantile(0.05)
+    axis.set(
+        title=curves["problem"].iloc[0],
+        xlabel=label,
+        ylabel=f"share, {y}",
+        ylim=(max(0.0, lowest - 0.05), 1.0),
+    )
+    if x == "optimizer_seconds":
+        axis.set_xscale("symlog")
+
+
 def _band(axis: plt.Axes, curves: pd.DataFrame, x: str, y: str, color: str) -> None:
-    """Mean over the seeds at each point of the grid, with its interval."""
+    """Mean over the seeds at each point of the grid; its interval, or their range."""
     grouped = curves.groupby("spent")
-    mean, width = grouped[y].mean(), grouped[y].apply(interval).fillna(0.0)
+    mean = grouped[y].mean()
+    low, high = grouped[y].min(), grouped[y].max()
+    if curves["seed"].nunique() >= FEW_SEEDS:
+        width = grouped[y].apply(interval)
+        low, high = mean - width, mean + width
     place = grouped[x].mean() if x != "spent" else pd.Series(mean.index, mean.index)
     axis.plot(place, mean, color=color, linewidth=1.2)
-    axis.fill_between(place, mean - width, mean + width, color=color, alpha=0.15)
+    axis.fill_between(place, low, high, color=color, alpha=0.12, linewidth=0)
 
 
 def main() -> None:
@@ -224,16 +250,19 @@ def main() -> None:
     parser.add_argument("config", nargs="+", help="names of configs")
     parser.add_argument("--results", type=Path, default=FOLDER / "results")
     parser.add_argument("--seeds", type=int, nargs="+", help="these only")
+    parser.add_argument("--methods", nargs="+", help="these only")
     parser.add_argument("--reference", default="look-ahead FlexiBO")
     parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
+    parser.add_argument("--views", type=int, default=len(VIEWS), help="rows of it")
     args = parser.parse_args()
     seeds = None if args.seeds is None else tuple(args.seeds)
-    for name in args.config:
-        store = Store(args.results, name, seeds)
-        print_tables(store, name, args.reference, args.peer)
+    methods = None if args.methods is None else tuple(args.methods)
+    stores = [Store(args.results, name, seeds, methods) for name in args.config]
+    for store in stores:
+        print_tables(store, store.name, args.reference, args.peer)
     if args.figure:
-        plot(Store(args.results, args.config[0], seeds), args.figure)
+        plot(stores[0], args.figure, args.views)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,24 @@ r"""Tables of stored experiments against numbers computed by hand."""
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 pytest.importorskip("matplotlib")
 
-from benchmarks.report import cost_of_peer, cost_to_reach, errors, ranks, regrets
+import matplotlib.pyplot as plt
+
+from benchmarks.experiment import Store
+from benchmarks.report import (
+    cost_of_peer,
+    cost_to_reach,
+    errors,
+    plot,
+    ranks,
+    regrets,
+)
 
 # Shares at a spent cost of 0, 1 and 2 of two methods on two seeds.
 SHARES = {
@@ -69,3 +80,21 @@ def test_regrets_are_mean_logarithms_and_the_lower_ranks_first(
     assert mean.to_dict() == {"ours": 1.5, "peer": 1.5}
     # Nemenyi's critical difference of two methods on two instances, at 5 %.
     assert critical == pytest.approx(1.960 * math.sqrt(2 * 3 / (6 * 2)), rel=1e-3)
+
+
+def test_a_figure_shows_chosen_methods_and_seeds_of_what_is_stored(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    everything = curves.assign(dear=curves["spent"], optimizer_seconds=1.0)
+    everything.to_csv(tmp_path / "x.curves.csv", index=False)
+    everything[everything["spent"] == 2.0].to_csv(tmp_path / "x.runs.csv", index=False)
+    assert len(Store(tmp_path, "x").runs()) == 4
+    some = Store(tmp_path, "x", seeds=(1,), methods=("ours",))
+    assert some.runs()[["method", "seed"]].to_numpy().tolist() == [["ours", 1]]
+    assert some.curves()["measured"].tolist() == [0.5, 0.7, 0.85]
+    plot(some, tmp_path / "one.png", num_views=1)
+    plot(Store(tmp_path, "x"), tmp_path / "all.png")
+    one, all_views = (
+        plt.imread(tmp_path / name).shape for name in ("one.png", "all.png")
+    )
+    assert all_views[0] == 4 * one[0] and all_views[1] == one[1]
