@@ -263,14 +263,20 @@ class Store:
             frame.to_csv(path, mode="a", header=new, index=False)
 
     def runs(self) -> pd.DataFrame:
-        """All runs."""
-        if not self.runs_path.exists():
-            return pd.DataFrame(columns=pd.Index(KEY))
-        frame = pd.read_csv(self.runs_path)
+        """Runs that decided something.
+
+        Where the initial designs took the whole budget, no method had its turn.
+        """
+        frame = self._stored()
         for column, wanted in (("seed", self.seeds), ("method", self.methods)):
             if wanted is not None:
                 frame = frame[frame[column].isin(wanted)]
-        return frame
+        return frame if frame.empty else frame[frame["decisions"] > 0]
+
+    def _stored(self) -> pd.DataFrame:
+        if not self.runs_path.exists():
+            return pd.DataFrame(columns=pd.Index(KEY))
+        return pd.read_csv(self.runs_path)
 
     def curves(self) -> pd.DataFrame:
         """The curves of all runs; of a run stored twice, what was stored last."""
@@ -280,5 +286,5 @@ class Store:
 
     def missing(self, cases: list[Case]) -> list[Case]:
         """Runs that are not stored."""
-        done = set(self.runs()[KEY].itertuples(index=False, name=None))
+        done = set(self._stored()[KEY].itertuples(index=False, name=None))
         return [case for case in cases if case.key not in done]

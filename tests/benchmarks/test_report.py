@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib")
 
 import matplotlib.pyplot as plt
 
-from benchmarks.experiment import Store
+from benchmarks.experiment import Experiment, ProblemSpec, Store
 from benchmarks.report import (
     cost_of_peer,
     cost_to_reach,
@@ -85,7 +85,7 @@ def test_regrets_are_mean_logarithms_and_the_lower_ranks_first(
 def test_a_figure_shows_chosen_methods_and_seeds_of_what_is_stored(
     curves: pd.DataFrame, tmp_path: Path
 ) -> None:
-    everything = curves.assign(dear=curves["spent"], optimizer_seconds=1.0)
+    everything = curves.assign(dear=curves["spent"], optimizer_seconds=1.0, decisions=1)
     everything.to_csv(tmp_path / "x.curves.csv", index=False)
     everything[everything["spent"] == 2.0].to_csv(tmp_path / "x.runs.csv", index=False)
     assert len(Store(tmp_path, "x").runs()) == 4
@@ -98,3 +98,18 @@ def test_a_figure_shows_chosen_methods_and_seeds_of_what_is_stored(
         plt.imread(tmp_path / name).shape for name in ("one.png", "all.png")
     )
     assert all_views[0] == 4 * one[0] and all_views[1] == one[1]
+
+
+def test_runs_that_decided_nothing_are_kept_and_left_out_of_tables(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    curves.to_csv(tmp_path / "x.curves.csv", index=False)
+    runs = curves[curves["spent"] == 2.0].assign(decisions=[3, 0, 5, 0])
+    runs.to_csv(tmp_path / "x.runs.csv", index=False)
+    store = Store(tmp_path, "x")
+    assert store.runs()["seed"].tolist() == [0, 0]
+    assert set(store.curves()["seed"]) == {0}
+    spec = ProblemSpec("p", "ZDT1")
+    experiment = Experiment("x", "", (spec,), ("ours", "peer"), seeds=3, budget=2.0)
+    missing = [case.key for case in store.missing(experiment.cases())]
+    assert missing == [("p", "ours", 2), ("p", "peer", 2)]
