@@ -59,7 +59,9 @@ class Experiment:
         problems: The problems.
         methods: The methods, by their names in ``benchmarks.methods``.
         seeds: The number of seeds.
-        budget: What may be spent after the initial designs, in complete measurements.
+        budget: What may be spent beyond the expected cost of the initial designs, in
+            complete measurements of average cost. Initial designs that are dearer
+            leave less.
         num_initial: Initial designs; None for ``2 (d + 1)``.
         points: Points of the grid of costs.
     """
