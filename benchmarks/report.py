@@ -254,7 +254,13 @@ def main() -> None:
     parser.add_argument("--reference", default="look-ahead FlexiBO")
     parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
-    parser.add_argument("--views", type=int, default=len(VIEWS), help="rows of it")
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=range(1, len(VIEWS) + 1),
+        default=len(VIEWS),
+        help="how many views of each problem it shows",
+    )
     args = parser.parse_args()
     seeds = None if args.seeds is None else tuple(args.seeds)
     methods = None if args.methods is None else tuple(args.methods)
