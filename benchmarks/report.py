@@ -2,6 +2,7 @@
 
     python -m benchmarks.report real --seeds 0 1 2 --figure docs/figures/real.png
     python -m benchmarks.report deep_shift --peer "SMAC3, ParEGO and Hyperband"
+    python -m benchmarks.report battery --markdown regret  # the table of a document
 
 Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
 measured, at the target fidelity. *identified*: the truth of the front that a model of
@@ -154,6 +155,54 @@ def paired(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
     return table
 
 
+def _error_cells(store: Store) -> list[pd.DataFrame]:
+    """Errors of the measured and of the identified front in percent."""
+    runs = store.runs().set_index(KEY)
+    return [
+        _by_problem(100 * (1 - runs[name]), store).round(1)
+        for name in ("measured", "identified")
+    ]
+
+
+def _regret_cells(store: Store) -> list[pd.DataFrame]:
+    """Mean log regrets, and their mean over the problems."""
+    table = _by_problem(regrets(store.curves()).stack(), store)
+    table.loc["mean"] = table.mean()
+    return [table.round(2)]
+
+
+def _by_problem(values: pd.Series, store: Store) -> pd.DataFrame:
+    """Means over the seeds; problems as stored, methods as asked for."""
+    table = values.groupby(["problem", "method"]).mean().unstack("method")
+    runs = store.runs()
+    methods = list(store.methods or runs["method"].unique())
+    return table.loc[list(runs["problem"].unique()), methods]
+
+
+MARKDOWN = {"errors": (_error_cells, ".1f"), "regret": (_regret_cells, ".2f")}
+
+
+def markdown(store: Store, kind: str) -> str:
+    """A table of the documents: a row per problem, the lowest number in bold."""
+    cells, style = MARKDOWN[kind]
+    tables = cells(store)
+    methods = list(tables[0].columns)
+    lines = [f"| | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
+    for problem in tables[0].index:
+        rows = [table.loc[problem] for table in tables]
+        texts = [
+            " / ".join(
+                f"**{row[method]:{style}}**"
+                if row[method] == row.min()
+                else f"{row[method]:{style}}"
+                for row in rows
+            )
+            for method in methods
+        ]
+        lines.append(f"| {problem} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 def print_tables(
     store: Store,
     title: str,
@@ -261,12 +310,21 @@ def main() -> None:
         default=len(VIEWS),
         help="how many views of each problem it shows",
     )
+    parser.add_argument(
+        "--markdown",
+        choices=list(MARKDOWN),
+        help="instead of all tables that of a document: final errors of the measured"
+        " and of the identified front in percent, or mean log10 regrets",
+    )
     args = parser.parse_args()
     seeds = None if args.seeds is None else tuple(args.seeds)
     methods = None if args.methods is None else tuple(args.methods)
     stores = [Store(args.results, name, seeds, methods) for name in args.config]
     for store in stores:
-        print_tables(store, store.name, args.reference, args.peer)
+        if args.markdown:
+            print(markdown(store, args.markdown))
+        else:
+            print_tables(store, store.name, args.reference, args.peer)
     if args.figure:
         plot(stores[0], args.figure, args.views)
 

@@ -17,6 +17,7 @@ from benchmarks.report import (
     cost_of_peer,
     cost_to_reach,
     errors,
+    markdown,
     plot,
     ranks,
     regrets,
@@ -113,3 +114,19 @@ def test_runs_that_decided_nothing_are_kept_and_left_out_of_tables(
     experiment = Experiment("x", "", (spec,), ("ours", "peer"), seeds=3, budget=2.0)
     missing = [case.key for case in store.missing(experiment.cases())]
     assert missing == [("p", "ours", 2), ("p", "peer", 2)]
+
+
+def test_tables_of_documents_have_the_lowest_number_in_bold(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    curves = curves.assign(identified=curves["identified"] - 0.05, decisions=1)
+    curves.to_csv(tmp_path / "x.curves.csv", index=False)
+    curves[curves["spent"] == 2.0].to_csv(tmp_path / "x.runs.csv", index=False)
+    head, rule, *rows = markdown(Store(tmp_path, "x"), "errors").splitlines()
+    assert (head, rule) == ("| | ours | peer |", "|---|---|---|")
+    assert rows == ["| p | **10.0** / **15.0** | 30.0 / 35.0 |"]
+    # Sums of six logarithms of 1 - share, by hand -2.639 and -3.498, over six.
+    store = Store(tmp_path, "x", methods=("peer", "ours"))
+    *_, row, mean = markdown(store, "regret").splitlines()
+    assert row == "| p | -0.44 | **-0.58** |"
+    assert mean == row.replace("| p", "| mean")
