@@ -71,6 +71,17 @@ def _study(**options: Any) -> MethodFactory:
     return lambda _: AcquisitionPolicy(LookaheadFactory(**options))
 
 
+def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
+    """The default loss with a part of the region's volume only."""
+
+    def loss(beta: float) -> HypervolumeLoss:
+        region = HypervolumeLoss.region(beta).terms
+        means = HypervolumeLoss.knowledge_gradient(beta).terms
+        return HypervolumeLoss((*((part * w, s) for w, s in region), *means))
+
+    return loss
+
+
 # Variants among which the defaults were chosen.
 STUDY: dict[str, MethodFactory] = {
     "look-ahead, q=1": _study(),
@@ -105,6 +116,12 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "look-ahead FlexiBO": _lookahead,
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
+    ),
+    "look-ahead FlexiBO, knowledge gradient": lambda problem: _lookahead(
+        problem, loss=HypervolumeLoss.knowledge_gradient
+    ),
+    "look-ahead FlexiBO, region 0.3, weight 0.1": lambda problem: _lookahead(
+        problem, loss=_less_region(0.3), improvement_weight=0.1
     ),
     "look-ahead FlexiBO, weight 0": lambda problem: _lookahead(
         problem, improvement_weight=0.0
