@@ -117,24 +117,26 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "look-ahead FlexiBO, region": lambda problem: _lookahead(
         problem, loss=HypervolumeLoss.region
     ),
-    "look-ahead FlexiBO, knowledge gradient": lambda problem: _lookahead(
-        problem, loss=HypervolumeLoss.knowledge_gradient
+    "look-ahead FlexiBO, knowledge gradient, weight 0.3": lambda problem: _lookahead(
+        problem, loss=HypervolumeLoss.knowledge_gradient, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, region 0.3, weight 0.1": lambda problem: _lookahead(
-        problem, loss=_less_region(0.3), improvement_weight=0.1
+    "look-ahead FlexiBO, region 0.3": lambda problem: _lookahead(
+        problem, loss=_less_region(0.3)
     ),
     "look-ahead FlexiBO, weight 0": lambda problem: _lookahead(
         problem, improvement_weight=0.0
     ),
-    "look-ahead FlexiBO, weight 0.1": lambda problem: _lookahead(
-        problem, improvement_weight=0.1
+    "look-ahead FlexiBO, weight 0.3": lambda problem: _lookahead(
+        problem, improvement_weight=0.3
     ),
     "look-ahead FlexiBO, weight 1": lambda problem: _lookahead(
         problem, improvement_weight=1.0
     ),
-    "look-ahead FlexiBO, beta=4": lambda problem: _lookahead(problem, beta=4.0),
-    "look-ahead FlexiBO, q=32, price 1/1000": lambda problem: _lookahead(
-        problem, q=32, price=1 / 1000
+    "look-ahead FlexiBO, beta=4, weight 0.3": lambda problem: _lookahead(
+        problem, beta=4.0, improvement_weight=0.3
+    ),
+    "look-ahead FlexiBO, q=32, price 1/1000, weight 0.3": lambda problem: _lookahead(
+        problem, q=32, price=1 / 1000, improvement_weight=0.3
     ),
     "look-ahead FlexiBO, q=1": lambda problem: _lookahead(problem, q=1),
     "look-ahead FlexiBO, q=2": lambda problem: _lookahead(problem, q=2),

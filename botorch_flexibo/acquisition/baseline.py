@@ -53,7 +53,7 @@ class MeasuredBaseline:
     X: Tensor
     evaluation_mask: Tensor
     decisive: Tensor
-    weight: float = 0.3
+    weight: float = 0.1
 
     def __post_init__(self) -> None:
         """Check shapes and weight."""

@@ -55,7 +55,7 @@ class LookaheadFactory:
     num_designs: int | None = None
     weighting: Callable[[Tensor], Tensor] = per_cost
     decision_cost: float = 0.0
-    improvement_weight: float = 0.3
+    improvement_weight: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the numbers."""

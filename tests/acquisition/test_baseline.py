@@ -266,8 +266,8 @@ def test_weights_that_are_not_positive_are_refused(weight: Any) -> None:
 
 
 def test_a_baseline_without_decisive_outcomes_is_refused() -> None:
-    with pytest.raises(InputDataError, match=r"but got 0\.3 and \[False, False\]"):
-        MeasuredBaseline(X, ALL_BUT[:, :2], flags(0, 0))
+    with pytest.raises(InputDataError, match=r"but got 0\.5 and \[False, False\]"):
+        MeasuredBaseline(X, ALL_BUT[:, :2], flags(0, 0), weight=0.5)
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
