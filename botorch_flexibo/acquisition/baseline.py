@@ -3,6 +3,7 @@ r"""What a run could hand over now: the designs that are measured."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -77,6 +78,24 @@ class MeasuredBaseline:
                 " baseline out."
             )
 
+    def check_shape(self, num_columns: int, num_outcomes: int) -> None:
+        """Refuse a baseline that is not of a model's inputs and outcomes.
+
+        Args:
+            num_columns: Columns of the model's designs.
+            num_outcomes: Outcomes of the model.
+
+        Raises:
+            BotorchTensorDimensionError: If it has other columns or outcomes.
+        """
+        shape = self.X.shape[-1], len(self.decisive)
+        if shape != (num_columns, num_outcomes):
+            raise BotorchTensorDimensionError(
+                f"Expected a baseline of {num_columns} columns and {num_outcomes}"
+                f" outcomes, but got {shape[0]} and {shape[1]}. Pass designs and"
+                " masks of this model."
+            )
+
     def front_designs(self, X_pending: Tensor | None, mask: Tensor | None) -> Tensor:
         r"""Designs that count, pending measurements taken as made.
 
@@ -105,10 +124,14 @@ class MeasuredBaseline:
             A ``batch_shape x q``-dim boolean tensor.
         """
         known = mask | ~self.decisive
-        if len(self.X) > 0:
-            row = RowIndex(self.X).find(X)
+        if len(self.X) > 0 and not known.all():
+            row = self._rows.find(X)
             known = known | (self.evaluation_mask[row] & (row >= 0).unsqueeze(-1))
-        return known.all(dim=-1)
+        return known.all(dim=-1).expand(X.shape[:-1])
+
+    @cached_property
+    def _rows(self) -> RowIndex:
+        return RowIndex(self.X)
 
     def improvement(
         self, front: Tensor, joining: Joining, counts: Tensor, num_nodes: int
@@ -125,6 +148,8 @@ class MeasuredBaseline:
         Returns:
             A ``s x b``-dim tensor.
         """
+        if not counts.any():
+            return (0.0 * joining.start).sum(dim=(-2, -1))
         start = torch.where(counts.unsqueeze(-1), joining.start, 0.0)
         directions, still = {}, {}
         (s, b), k = start.shape[:2], front.shape[-2]

@@ -24,7 +24,7 @@ from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
-from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
+from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
 from torch import Tensor
@@ -216,14 +216,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             BotorchTensorDimensionError: If it has other columns or outcomes.
         """
         if baseline is not None:
-            shape = baseline.X.shape[-1], len(baseline.decisive)
-            expected = self.X_designs.shape[-1], self.num_outputs
-            if shape != expected:
-                raise BotorchTensorDimensionError(
-                    f"Expected a baseline of {expected[0]} columns and {expected[1]}"
-                    f" outcomes, but got {shape[0]} and {shape[1]}. Pass designs and"
-                    " masks of this model."
-                )
+            baseline.check_shape(self.X_designs.shape[-1], self.num_outputs)
             baseline = baseline.to(self.X_designs)
         self._baseline = baseline
         self._set_gps(self._gps)
@@ -270,7 +263,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         num_points = len(self.X_designs)
         if self._baseline is not None:
             num_points = max(num_points, self._front.shape[-2])
-        per_batch = self._num_models * num_elements(
+        per_batch = len(self._corners) * num_elements(
             num_points,
             self.num_outputs,
             variables,
@@ -282,32 +275,51 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
 
     def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
         """Expected reduction of the loss for ``1 x b x q x d`` or ``s x b x q x d``."""
-        gain = (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         if X.shape[1] == 0 or not mask.any():
-            return gain
+            return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         own, moves = self._effects(X, mask)
-        own_moves = {i: moved.own for i, moved in moves.items()}
-        for weight, scale in self.loss.terms:
-            corners = self._mean + scale * self._sd
-            moving = {
-                i: MovingOutcome(
-                    self._mean[:, None, :, i] + scale * moved.sd, moved.directions
-                )
-                for i, moved in moves.items()
-            }
-            now = joined_hypervolume(corners, own.mean + scale * own.before)
-            joining = Joining(own.mean + scale * own.after, own_moves)
-            then = expected_hypervolume(corners, moving, joining, self.quadrature_nodes)
-            gain = gain + weight * (now - then)
+        gain = self._reduction(own, moves)
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
             counts = at_target & self._baseline.complete(X, mask)  # s x b x q
-            joining = Joining(own.mean, own_moves)
+            joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
             nodes = self.quadrature_nodes
             gain = gain + self._baseline.improvement(
                 self._front, joining, counts, nodes
             )
         return gain
+
+    def _reduction(self, own: OwnBoxes, moves: Mapping[int, Moves]) -> Tensor:
+        """Expected reduction of the loss, ``s x b``; its ``t`` terms at once."""
+
+        def corners(mean: Tensor, sd: Tensor) -> Tensor:
+            scales = self._scales.reshape(-1, *[1] * mean.ndim)
+            return (mean + scales * sd).flatten(0, 1)
+
+        def repeated(directions: Tensor) -> Tensor:
+            directions = directions.expand(self._num_models, -1, -1, -1)
+            return directions.repeat(len(self._scales), 1, 1, 1)
+
+        moving = {
+            i: MovingOutcome(
+                corners(self._mean[:, None, :, i], moved.sd), repeated(moved.directions)
+            )
+            for i, moved in moves.items()
+        }
+        joining = Joining(
+            corners(own.mean, own.after),
+            {i: repeated(moved.own) for i, moved in moves.items()},
+        )
+        now = joined_hypervolume(self._corners, corners(own.mean, own.before))
+        then = expected_hypervolume(
+            self._corners, moving, joining, self.quadrature_nodes
+        )
+        return self._total(now - then)
+
+    def _total(self, volumes: Tensor) -> Tensor:
+        """The loss from the volumes of its terms, ``(t s) x ... -> s x ...``."""
+        terms = volumes.unflatten(0, (len(self._scales), -1))
+        return torch.tensordot(self._term_weights, terms, dims=1)
 
     def _at_target(self, X: Tensor) -> Tensor:
         if not self._target_fidelities:
@@ -354,11 +366,11 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             means, sds = zip(*(gp.moments(target) for gp, target in pairs), strict=True)
             self._mean = self._stack(means) * self.weights - self.ref_point
             self._sd = self._stack(sds) * self.weights.abs()
-            volumes = [
-                weight * volume(self._mean + scale * self._sd)
-                for weight, scale in self.loss.terms
-            ]
-            self._current = torch.stack(volumes).sum(dim=0)
+            terms = self._mean.new_tensor(self.loss.terms)
+            self._term_weights, self._scales = terms.unbind(dim=-1)
+            corners = self._mean + self._scales[:, None, None, None] * self._sd
+            self._corners = corners.flatten(0, 1)  # (t s) x N x m
+            self._current = self._total(volume(self._corners))
             if self._baseline is not None:
                 self._front = self._baseline_front(self._baseline)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from botorch.acquisition.acquisition import (
@@ -29,6 +29,9 @@ _EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size", *_UNLIMI
 _STOPPED = "Optimization failed in `gen_candidates_scipy`"
 # A mask whose best raw value is this much worse than the best is not refined.
 _HOPELESS = 0.2
+# Refinement ends when a step improves the value by a smaller part. Fronts have kinks:
+# line searches would go on for several times as long, for a few parts in ten thousand.
+_TOLERANCE = 1e-4
 # Values below are not refined: scaled to order one, they could overflow.
 _NEGLIGIBLE = 1e-100
 
@@ -326,7 +329,7 @@ class ContinuousCandidates:
                 q=1,
                 num_restarts=options.num_restarts if starts is None else len(starts),
                 raw_samples=options.raw_samples,
-                options={"maxiter": options.maxiter},
+                options=self._stopping(scaled=starts is not None),
                 inequality_constraints=list(space.inequality_constraints) or None,
                 fixed_features=dict(space.fixed_features) or None,
                 batch_initial_conditions=starts,
@@ -335,6 +338,17 @@ class ContinuousCandidates:
             )
         value = torch.as_tensor(value).detach().reshape(()) * scale
         return self._pick(X.detach(), mask, value)
+
+    def _stopping(self, *, scaled: bool) -> dict[str, Any]:
+        """When a refinement ends. Values that are not scaled have no tolerance."""
+        stopping: dict[str, Any] = {"maxiter": self._options.maxiter}
+        if scaled:
+            stopping["ftol"] = _TOLERANCE
+            if not self._space.inequality_constraints:
+                # NOTE: BoTorch's batched L-BFGS-B takes ftol for a contradiction of its
+                # default factr (botorch 0.18, optim/batched_lbfgs_b.py).
+                stopping["factr"] = None
+        return stopping
 
     def _pick(self, X: Tensor, mask: Tensor, value: Tensor) -> Pick:
         masks = mask.unsqueeze(0)
