@@ -236,12 +236,21 @@ def _origin() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """The tables of an experiment, of some of its seeds and methods or of all."""
+    """The tables of an experiment, of some of its seeds and methods or of all.
+
+    Attributes:
+        folder: Where they are.
+        name: The name of the experiment.
+        seeds: The seeds; None for all.
+        methods: The methods; None for all.
+        matching: A text in the names of the problems, such as "(10:1)".
+    """
 
     folder: Path
     name: str
     seeds: tuple[int, ...] | None = None
     methods: tuple[str, ...] | None = None
+    matching: str = ""
 
     @property
     def runs_path(self) -> Path:
@@ -273,6 +282,7 @@ class Store:
         for column, wanted in (("seed", self.seeds), ("method", self.methods)):
             if wanted is not None:
                 frame = frame[frame[column].isin(wanted)]
+        frame = frame[frame["problem"].str.contains(self.matching, regex=False)]
         return frame if frame.empty else frame[frame["decisions"] > 0]
 
     def _stored(self) -> pd.DataFrame:

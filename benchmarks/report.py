@@ -2,7 +2,7 @@
 
     python -m benchmarks.report real --seeds 0 1 2 --figure docs/figures/real.png
     python -m benchmarks.report deep_shift --peer "SMAC3, ParEGO and Hyperband"
-    python -m benchmarks.report battery --markdown regret  # the table of a document
+    python -m benchmarks.report battery --matching "(10:1)" --markdown regret
 
 Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
 measured, at the target fidelity. *identified*: the truth of the front that a model of
@@ -300,6 +300,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=FOLDER / "results")
     parser.add_argument("--seeds", type=int, nargs="+", help="these only")
     parser.add_argument("--methods", nargs="+", help="these only")
+    parser.add_argument("--matching", default="", help="problems with this text")
     parser.add_argument("--reference", default="look-ahead FlexiBO")
     parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
@@ -319,7 +320,9 @@ def main() -> None:
     args = parser.parse_args()
     seeds = None if args.seeds is None else tuple(args.seeds)
     methods = None if args.methods is None else tuple(args.methods)
-    stores = [Store(args.results, name, seeds, methods) for name in args.config]
+    stores = [
+        Store(args.results, name, seeds, methods, args.matching) for name in args.config
+    ]
     for store in stores:
         if args.markdown:
             print(markdown(store, args.markdown))

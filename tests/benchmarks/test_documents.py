@@ -28,6 +28,7 @@ REAL = Store(
 BATTERY = Store(
     RESULTS,
     "battery",
+    matching="(10:1)",
     methods=(
         "look-ahead FlexiBO",
         "qLogNEHVI + variance/cost",

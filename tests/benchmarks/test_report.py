@@ -116,6 +116,16 @@ def test_runs_that_decided_nothing_are_kept_and_left_out_of_tables(
     assert missing == [("p", "ours", 2), ("p", "peer", 2)]
 
 
+def test_problems_are_chosen_by_a_part_of_their_names(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    both = [curves.assign(problem=name) for name in ("p (1:1)", "p (10:1)")]
+    runs = pd.concat(both).query("spent == 2.0").assign(decisions=1)
+    runs.to_csv(tmp_path / "x.runs.csv", index=False)
+    chosen = Store(tmp_path, "x", matching="(1:1)").runs()
+    assert set(chosen["problem"]) == {"p (1:1)"} and len(chosen) == 4
+
+
 def test_tables_of_documents_have_the_lowest_number_in_bold(
     curves: pd.DataFrame, tmp_path: Path
 ) -> None:
