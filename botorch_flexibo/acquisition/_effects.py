@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from botorch.exceptions.errors import UnsupportedError
 from torch import Tensor
 
 from botorch_flexibo.utils.conditioning import (
@@ -80,3 +81,25 @@ def effect_of_measuring(
 def _narrowed(sd: Tensor, directions: Tensor) -> Tensor:
     """Standard deviations after means have moved along ``... x v x n`` directions."""
     return standard_deviation(sd.square() - directions.square().sum(dim=-2))
+
+
+def common_size(sizes: list[int]) -> int:
+    """The number of models of an ensemble whose outcomes have so many, or one.
+
+    Args:
+        sizes: The number of models of each outcome.
+
+    Returns:
+        The largest.
+
+    Raises:
+        UnsupportedError: If two ensembles differ in size.
+    """
+    ensembles = {size for size in sizes if size > 1}
+    if len(ensembles) > 1:
+        raise UnsupportedError(
+            "Expected ensembles of one size, so that their members can be paired, but"
+            f" got sizes {sizes}. Use the same num_samples and thinning for all"
+            " outcomes."
+        )
+    return max(sizes)

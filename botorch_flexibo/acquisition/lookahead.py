@@ -24,7 +24,6 @@ from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.acquisition.utils import project_to_target_fidelity
-from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model, ModelList
 from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
 from torch import Tensor
@@ -32,6 +31,7 @@ from torch import Tensor
 from botorch_flexibo.acquisition._effects import (
     Moves,
     OwnBoxes,
+    common_size,
     effect_of_measuring,
 )
 from botorch_flexibo.acquisition._inputs import (
@@ -171,7 +171,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         self.register_buffer("X_designs", X_designs)
         submodels = cast(Iterable[Model], model.models)
         self._data_gps = [ConditionedGP(submodel) for submodel in submodels]
-        self._num_models = _common_size([gp.num_models for gp in self._data_gps])
+        self._num_models = common_size([gp.num_models for gp in self._data_gps])
         self._is_batched = self._num_models > 1 and not is_ensemble(model)
         check_like(X_designs, "X_designs", self._data_gps[0].scale, "the model")
         with model_takes(X_designs):
@@ -263,7 +263,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         num_points = len(self.X_designs)
         if self._baseline is not None:
             num_points = max(num_points, self._front.shape[-2])
-        per_batch = len(self._corners) * num_elements(
+        per_batch = self._num_models * num_elements(
             num_points,
             self.num_outputs,
             variables,
@@ -271,14 +271,23 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             num_joining=X.shape[-2],
         )
         chunks = X.split(max(1, _CHUNK_ELEMENTS // per_batch), dim=1)
-        return torch.cat([self._gain(chunk, mask) for chunk in chunks], dim=1)
+        gains = []
+        for chunk in chunks:  # small ones have room for several terms of the loss
+            num_terms = _CHUNK_ELEMENTS // (per_batch * max(1, chunk.shape[1]))
+            gains.append(self._gain(chunk, mask, max(1, num_terms)))
+        return torch.cat(gains, dim=1)
 
-    def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
-        """Expected reduction of the loss for ``1 x b x q x d`` or ``s x b x q x d``."""
+    def _gain(self, X: Tensor, mask: Tensor, num_terms: int) -> Tensor:
+        """Gains of ``1 x b x q x d`` or ``s x b x q x d``, so many terms at once."""
         if X.shape[1] == 0 or not mask.any():
             return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         own, moves = self._effects(X, mask)
-        gain = self._reduction(own, moves)
+        gain = torch.stack(
+            [
+                self._reduction(own, moves, slice(first, first + num_terms))
+                for first in range(0, len(self._scales), num_terms)
+            ]
+        ).sum(dim=0)
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
             counts = at_target & self._baseline.complete(X, mask)  # s x b x q
@@ -289,16 +298,18 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             )
         return gain
 
-    def _reduction(self, own: OwnBoxes, moves: Mapping[int, Moves]) -> Tensor:
-        """Expected reduction of the loss, ``s x b``; its ``t`` terms at once."""
+    def _reduction(
+        self, own: OwnBoxes, moves: Mapping[int, Moves], terms: slice
+    ) -> Tensor:
+        """Expected reduction, ``s x b``, of ``t`` terms of the loss at once."""
+        points, scales = self._corners[terms].flatten(0, 1), self._scales[terms]
 
         def corners(mean: Tensor, sd: Tensor) -> Tensor:
-            scales = self._scales.reshape(-1, *[1] * mean.ndim)
-            return (mean + scales * sd).flatten(0, 1)
+            return (mean + scales.reshape(-1, *[1] * mean.ndim) * sd).flatten(0, 1)
 
         def repeated(directions: Tensor) -> Tensor:
-            directions = directions.expand(self._num_models, -1, -1, -1)
-            return directions.repeat(len(self._scales), 1, 1, 1)
+            shape = len(scales), self._num_models, *directions.shape[1:]
+            return directions.expand(shape).flatten(0, 1)
 
         moving = {
             i: MovingOutcome(
@@ -310,16 +321,10 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             corners(own.mean, own.after),
             {i: repeated(moved.own) for i, moved in moves.items()},
         )
-        now = joined_hypervolume(self._corners, corners(own.mean, own.before))
-        then = expected_hypervolume(
-            self._corners, moving, joining, self.quadrature_nodes
-        )
-        return self._total(now - then)
-
-    def _total(self, volumes: Tensor) -> Tensor:
-        """The loss from the volumes of its terms, ``(t s) x ... -> s x ...``."""
-        terms = volumes.unflatten(0, (len(self._scales), -1))
-        return torch.tensordot(self._term_weights, terms, dims=1)
+        now = joined_hypervolume(points, corners(own.mean, own.before))
+        then = expected_hypervolume(points, moving, joining, self.quadrature_nodes)
+        reductions = (now - then).unflatten(0, (len(scales), -1))
+        return torch.tensordot(self._term_weights[terms], reductions, dims=1)
 
     def _at_target(self, X: Tensor) -> Tensor:
         if not self._target_fidelities:
@@ -368,9 +373,10 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             self._sd = self._stack(sds) * self.weights.abs()
             terms = self._mean.new_tensor(self.loss.terms)
             self._term_weights, self._scales = terms.unbind(dim=-1)
-            corners = self._mean + self._scales[:, None, None, None] * self._sd
-            self._corners = corners.flatten(0, 1)  # (t s) x N x m
-            self._current = self._total(volume(self._corners))
+            # t x s x N x m
+            self._corners = self._mean + self._scales[:, None, None, None] * self._sd
+            volumes = volume(self._corners)
+            self._current = torch.tensordot(self._term_weights, volumes, dims=1)
             if self._baseline is not None:
                 self._front = self._baseline_front(self._baseline)
 
@@ -387,14 +393,3 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
     def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
         shape = self._num_models, *outcomes[0].shape[1:]
         return torch.stack([y.expand(shape) for y in outcomes], dim=-1)
-
-
-def _common_size(sizes: list[int]) -> int:
-    ensembles = {size for size in sizes if size > 1}
-    if len(ensembles) > 1:
-        raise UnsupportedError(
-            "Expected ensembles of one size, so that their members can be paired, but"
-            f" got sizes {sizes}. Use the same num_samples and thinning for all"
-            " outcomes."
-        )
-    return max(sizes)

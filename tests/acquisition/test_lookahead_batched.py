@@ -633,7 +633,7 @@ def test_num_elements_bounds_what_the_expectation_allocates(q, m, variables, nod
         (3, [[True, False, False], [True, False, False]], 300_000),
         (4, [[True, False, False, False]], 200_000),
         (4, [[True, False, True, False]], 400_000),
-        (4, [[True, False, False, False], [True, False, False, False]], 800_000),
+        (4, [[True, False, False, False], [True, False, False, False]], 400_000),
     ],
     ids=str,
 )
