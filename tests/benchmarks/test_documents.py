@@ -1,5 +1,6 @@
 """Tables of the documents are those of the stored results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ BATTERY = Store(
         "random, coupled",
     ),
 )
+EQUAL = replace(BATTERY, matching="(1:1)")
+DEAR = replace(
+    BATTERY,
+    matching="(100:1)",
+    seeds=(0, 1),
+    methods=(
+        "look-ahead FlexiBO",
+        "coupled qLogNEHVI",
+        "coupled qLogNParEGO",
+        "FlexiBO, discretised",
+        "random, coupled",
+    ),
+)
 
 
 def rows(lines: list[str]) -> dict[str, list[str]]:
@@ -59,6 +73,8 @@ def table_below(text: str, head: str) -> list[str]:
     [
         ("README.md", "| | FlexiBO |", REAL, "errors"),
         ("docs/results.md", "| problem | look-ahead", BATTERY, "regret"),
+        ("docs/results.md", "| at 1:1 | look-ahead", EQUAL, "regret"),
+        ("docs/results.md", "| at 100:1 | look-ahead", DEAR, "regret"),
     ],
 )
 def test_a_table_says_what_is_stored(
