@@ -43,7 +43,8 @@ class SearchOptions:
     Attributes:
         raw_samples: Raw designs scored per pick on a continuous or mixed space.
         num_restarts: How many of them are refined by gradients, per mask.
-        maxiter: Iterations of the refinement.
+        maxiter: The most iterations of the refinement. It ends where a step improves
+            the value by less than a ten-thousandth.
         X_start: A ``n x d``-dim tensor of further designs to start from.
         max_batch_size: The number of designs scored at once.
         max_rescored: On a finite set, how many of the best pairs of the first pick are
