@@ -30,7 +30,7 @@ _STOPPED = "Optimization failed in `gen_candidates_scipy`"
 # A mask whose best raw value is this much worse than the best is not refined.
 _HOPELESS = 0.2
 # Refinement ends when a step improves the value by a smaller part. Fronts have kinks:
-# line searches would go on for several times as long, for a few parts in ten thousand.
+# line searches would go on there for next to nothing.
 _TOLERANCE = 1e-4
 # Values below are not refined: scaled to order one, they could overflow.
 _NEGLIGIBLE = 1e-100
