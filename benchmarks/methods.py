@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from optuna.samplers import GPSampler, TPESampler
 
 from benchmarks.peers.multi_fidelity import (
     AtTarget,
@@ -13,7 +14,7 @@ from benchmarks.peers.multi_fidelity import (
     momf_policy,
 )
 from benchmarks.peers.nsga2 import NSGA2Policy
-from benchmarks.peers.optuna_tpe import OptunaPolicy
+from benchmarks.peers.optuna_samplers import OptunaPolicy
 from benchmarks.peers.pesmo import pesmo_policy
 from benchmarks.peers.smac3 import SMACPolicy
 from benchmarks.problems import typical_costs
@@ -29,6 +30,7 @@ from botorch_flexibo.acquisition import HypervolumeLoss, unweighted
 from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import (
     DiscretizedPolicy,
+    ExponentialBeta,
     HVKGFactory,
     LinearKGFactory,
     LookaheadFactory,
@@ -64,6 +66,11 @@ def _lookahead(
         batch_cost=dearest / 10,
         options=SearchOptions(max_rescored=128, max_choices=4096),
     )
+
+
+def _variant(**options: Any) -> MethodFactory:
+    """Look-ahead FlexiBO with other options."""
+    return lambda problem: _lookahead(problem, **options)
 
 
 def _study(**options: Any) -> MethodFactory:
@@ -114,33 +121,32 @@ METHODS: dict[str, MethodFactory] = STUDY | {
         FlexiBOFactory(weighting=unweighted)
     ),
     "look-ahead FlexiBO": _lookahead,
-    "look-ahead FlexiBO, region": lambda problem: _lookahead(
-        problem, loss=HypervolumeLoss.region
+    # The boxes were always one standard deviation wide while the loss and the weight of
+    # the measured front were chosen.
+    "look-ahead FlexiBO, beta=1": _variant(beta=1.0),
+    "look-ahead FlexiBO, beta=1, region 0.3": _variant(
+        beta=1.0, loss=_less_region(0.3)
     ),
-    "look-ahead FlexiBO, knowledge gradient, weight 0.3": lambda problem: _lookahead(
-        problem, loss=HypervolumeLoss.knowledge_gradient, improvement_weight=0.3
+    "look-ahead FlexiBO, beta=1, weight 0": _variant(beta=1.0, improvement_weight=0.0),
+    "look-ahead FlexiBO, beta=1, weight 0.3": _variant(
+        beta=1.0, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, region 0.3": lambda problem: _lookahead(
-        problem, loss=_less_region(0.3)
+    "look-ahead FlexiBO, beta=1, weight 1": _variant(beta=1.0, improvement_weight=1.0),
+    "look-ahead FlexiBO, beta=1, weight 0.3, knowledge gradient": _variant(
+        beta=1.0, improvement_weight=0.3, loss=HypervolumeLoss.knowledge_gradient
     ),
-    "look-ahead FlexiBO, weight 0": lambda problem: _lookahead(
-        problem, improvement_weight=0.0
+    "look-ahead FlexiBO, beta=1, weight 0.3, q=32, price 1/1000": _variant(
+        beta=1.0, improvement_weight=0.3, q=32, price=1 / 1000
     ),
-    "look-ahead FlexiBO, weight 0.3": lambda problem: _lookahead(
-        problem, improvement_weight=0.3
+    "look-ahead FlexiBO, beta=4": _variant(beta=4.0),
+    "look-ahead FlexiBO, beta=4, weight 0.3": _variant(
+        beta=4.0, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, weight 1": lambda problem: _lookahead(
-        problem, improvement_weight=1.0
-    ),
-    "look-ahead FlexiBO, beta=4, weight 0.3": lambda problem: _lookahead(
-        problem, beta=4.0, improvement_weight=0.3
-    ),
-    "look-ahead FlexiBO, q=32, price 1/1000, weight 0.3": lambda problem: _lookahead(
-        problem, q=32, price=1 / 1000, improvement_weight=0.3
-    ),
-    "look-ahead FlexiBO, q=1": lambda problem: _lookahead(problem, q=1),
-    "look-ahead FlexiBO, q=2": lambda problem: _lookahead(problem, q=2),
-    "look-ahead FlexiBO, q=4": lambda problem: _lookahead(problem, q=4),
+    "look-ahead FlexiBO, drawn beta, mean 2": _variant(beta=ExponentialBeta(2.0)),
+    "look-ahead FlexiBO, weight 0.3": _variant(improvement_weight=0.3),
+    "look-ahead FlexiBO, q=1": _variant(q=1),
+    "look-ahead FlexiBO, q=2": _variant(q=2),
+    "look-ahead FlexiBO, q=4": _variant(q=4),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
@@ -168,7 +174,10 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "MF-HVKG, reduced": lambda _: MultiFidelityHVKGPolicy(),
     "PESMO": lambda _: pesmo_policy(),
     "NSGA-II": lambda _: NSGA2Policy(),
-    "Optuna, TPE": lambda problem: OptunaPolicy(problem.categorical_features),
+    "Optuna, TPE": lambda problem: OptunaPolicy(
+        problem.categorical_features, TPESampler
+    ),
+    "Optuna, GP": lambda problem: OptunaPolicy(problem.categorical_features, GPSampler),
     "SMAC3, ParEGO": lambda problem: SMACPolicy(problem.categorical_features),
     "SMAC3, ParEGO and Hyperband": lambda problem: SMACPolicy(
         problem.categorical_features,

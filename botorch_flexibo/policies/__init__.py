@@ -14,6 +14,7 @@ from botorch_flexibo.policies.baselines import (
     qlognehvi_factory,
     qlognparego_factory,
 )
+from botorch_flexibo.policies.confidence import ExponentialBeta
 from botorch_flexibo.policies.discretized import DiscretizedPolicy
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 from botorch_flexibo.policies.pabo import (
@@ -32,6 +33,7 @@ __all__ = [
     "DecoupledState",
     "DiscretizedPolicy",
     "Effort",
+    "ExponentialBeta",
     "FlexiBOFactory",
     "HVKGFactory",
     "IntersectedFlexiBOFactory",

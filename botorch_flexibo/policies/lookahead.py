@@ -3,7 +3,7 @@ r"""Look-ahead FlexiBO for a policy, with reference designs of its own."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from botorch.exceptions.errors import InputDataError
 from botorch.models.model import ModelList
@@ -19,6 +19,7 @@ from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.optim.designs import sample_region_designs
 from botorch_flexibo.policies.base import DecoupledState
+from botorch_flexibo.policies.confidence import ExponentialBeta
 from botorch_flexibo.utils.checks import check_beta, check_count, finite_number
 
 # Outcomes that cost at least this part of the dearest one are decisive.
@@ -30,7 +31,8 @@ class LookaheadFactory:
     r"""Builds :class:`qFlexiBOLookahead` with reference designs of its own.
 
     Attributes:
-        beta: The confidence scale.
+        beta: The confidence scale, or a function of the decision's seed that returns
+            it. The default draws one per decision, see :class:`ExponentialBeta`.
         loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`. The
             default adds the expected growth of the front of means to the reduction of
             the region; it did best in a former battery of ``benchmarks/``.
@@ -50,7 +52,7 @@ class LookaheadFactory:
         2
     """
 
-    beta: float = 1.0
+    beta: float | Callable[[int], float] = field(default_factory=ExponentialBeta)
     loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.balanced
     quadrature_nodes: int = 6
     num_designs: int | None = None
@@ -60,7 +62,8 @@ class LookaheadFactory:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_beta(self.beta)
+        if not callable(self.beta):
+            check_beta(self.beta)
         check_count(self.quadrature_nodes, "quadrature_nodes")
         if self.num_designs is not None:
             check_count(self.num_designs, "num_designs")
@@ -82,6 +85,9 @@ class LookaheadFactory:
         Returns:
             The acquisition function.
         """
+        beta = self.beta
+        if callable(beta):
+            beta = check_beta(beta(state.seed))
         fixed = {**state.space.fixed_features, **state.target_fidelities}
         space = replace(state.space, fixed_features=fixed)
         designs = sample_region_designs(
@@ -89,7 +95,7 @@ class LookaheadFactory:
             space,
             state.ref_point,
             num_designs=self._num_designs(model.num_outputs),
-            beta=self.beta,
+            beta=beta,
             X=state.X,
             seed=state.seed,
         )
@@ -97,7 +103,7 @@ class LookaheadFactory:
             model,
             state.ref_point,
             designs,
-            beta=self.beta,
+            beta=beta,
             loss=self.loss,
             quadrature_nodes=self.quadrature_nodes,
             cost_aware_utility=DecoupledCostUtility(

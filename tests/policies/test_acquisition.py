@@ -33,6 +33,7 @@ from botorch_flexibo.models.cost import SetupCostModel
 from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import (
     DecoupledState,
+    ExponentialBeta,
     IntersectedFlexiBOFactory,
     LookaheadFactory,
 )
@@ -344,6 +345,25 @@ def test_the_factory_hands_on_its_options(fitted: Fitted) -> None:
     other = factory(model, replace(state, seed=1))
     assert torch.equal(acqf.X_designs, same.X_designs)
     assert not torch.equal(acqf.X_designs, other.X_designs)
+
+
+def test_the_confidence_scale_is_drawn_with_the_seed_of_the_decision(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    for seed in (0, 7):
+        acqf = LookaheadFactory()(model, replace(state, seed=seed))
+        assert acqf.loss == HypervolumeLoss.balanced(ExponentialBeta()(seed))
+    fixed = LookaheadFactory(beta=0.25)(model, state)
+    assert fixed.loss == HypervolumeLoss.balanced(0.25)
+
+
+@pytest.mark.parametrize("beta", [-1.0, math.nan, None])
+def test_drawn_confidence_scales_that_are_none_are_refused(
+    fitted: Fitted, beta: Any
+) -> None:
+    with pytest.raises(InputDataError, match=r"^Expected a finite beta >= 0"):
+        LookaheadFactory(beta=lambda _: beta)(*fitted)
 
 
 def test_reference_designs_of_a_finite_space_are_choices(fitted: Fitted) -> None:

@@ -1,8 +1,8 @@
-"""Optuna's multi-objective TPE, with its default settings."""
+"""Optuna's multi-objective TPE and GP samplers, with their default settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optuna
 import torch
@@ -14,6 +14,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import BaseSampler
 from torch import Tensor
 
 from benchmarks.peers.finite import (
@@ -29,7 +30,7 @@ from botorch_flexibo.policies.acquisition import finite_choices
 
 
 class OptunaPolicy(Policy):
-    """``TPESampler`` on a finite set; all outcomes are measured together.
+    """A sampler of Optuna on a finite set; all outcomes are measured together.
 
     The initial designs are trials of the study. A proposal becomes the nearest design
     of the set, and the study is told the parameters that it proposed.
@@ -37,8 +38,11 @@ class OptunaPolicy(Policy):
 
     uses_model = False
 
-    def __init__(self, categorical: Sequence[int]) -> None:
+    def __init__(
+        self, categorical: Sequence[int], sampler: Callable[..., BaseSampler]
+    ) -> None:
         self.categorical = categorical
+        self.sampler = sampler
         self._study: optuna.Study | None = None
         self._asked: tuple[optuna.Trial, Tensor] | None = None
 
@@ -46,7 +50,8 @@ class OptunaPolicy(Policy):
         choices = finite_choices(state)
         space = _distributions(columns(choices, self.categorical))
         if self._study is None or state.iteration == 1:
-            self._study, self._asked = _started(state, space), None
+            sampler = self.sampler(seed=state.seed)
+            self._study, self._asked = _started(state, space, sampler), None
         for _ in range(MAX_STALE):
             if self._asked is not None:
                 trial, x = self._asked
@@ -74,12 +79,14 @@ def _distributions(found: Sequence[Column]) -> dict[str, BaseDistribution]:
     return space
 
 
-def _started(state: DecoupledState, space: dict[str, BaseDistribution]) -> optuna.Study:
+def _started(
+    state: DecoupledState, space: dict[str, BaseDistribution], sampler: BaseSampler
+) -> optuna.Study:
     """A study that knows the initial designs."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         directions=["maximize"] * state.Y.shape[-1],
-        sampler=optuna.samplers.TPESampler(seed=state.seed),
+        sampler=sampler,
     )
     for x, y in zip(state.X, torch.nan_to_num(state.Y), strict=True):
         params = {
