@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,17 +54,22 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
 
 
 def _lookahead(
-    problem: DecoupledProblem, *, q: int = 8, price: float = 1 / 50, **options: Any
+    problem: DecoupledProblem,
+    *,
+    q: int = 8,
+    part: float = 0.1,
+    price: float = 1 / 50,
+    **options: Any,
 ) -> Policy:
-    """Up to q cheap measurements per decision, each at a price in dear measurements.
+    """Up to q measurements per decision, which has a price in dear measurements.
 
-    A batch ends when it costs a tenth of a dear measurement.
+    A batch ends when it costs this part of a dear measurement.
     """
     dearest = float(typical_costs(problem).max())
     return AcquisitionPolicy(
         LookaheadFactory(decision_cost=price * dearest, **options),
         q=q,
-        batch_cost=dearest / 10,
+        batch_cost=part * dearest,
         options=SearchOptions(max_rescored=128, max_choices=4096),
     )
 
@@ -144,9 +150,10 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     ),
     "look-ahead FlexiBO, drawn beta, mean 2": _variant(beta=ExponentialBeta(2.0)),
     "look-ahead FlexiBO, weight 0.3": _variant(improvement_weight=0.3),
-    "look-ahead FlexiBO, q=1": _variant(q=1),
-    "look-ahead FlexiBO, q=2": _variant(q=2),
-    "look-ahead FlexiBO, q=4": _variant(q=4),
+    "look-ahead FlexiBO, batches of 1": _variant(q=1),
+    "look-ahead FlexiBO, batches of 2": _variant(q=2, part=math.inf),
+    "look-ahead FlexiBO, batches of 4": _variant(q=4, part=math.inf),
+    "look-ahead FlexiBO, batches of 8": _variant(q=8, part=math.inf),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
     "HVKG": lambda _: AcquisitionPolicy(
         HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
