@@ -84,6 +84,9 @@ class LookaheadFactory:
 
         Returns:
             The acquisition function.
+
+        Raises:
+            InputDataError: If ``beta`` is a function and returns no scale.
         """
         beta = self.beta
         if callable(beta):
