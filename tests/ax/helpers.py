@@ -64,14 +64,16 @@ def quick_strategy(
     n_init: int = 3,
     acquisition: str = "flexibo",
     num_designs: int = 48,
+    beta: float | None = None,
     **options: Any,
 ) -> Any:
     """A strategy whose suggestions take little time."""
+    scale = {} if beta is None else {"beta": beta}
     return flexibo_generation_strategy(
         costs,
         n_init=n_init,
         acquisition=acquisition,
-        acquisition_options={"num_designs": num_designs},
+        acquisition_options={"num_designs": num_designs, **scale},
         **options,
     )
 
