@@ -169,6 +169,7 @@ def test_a_call_gives_what_is_left() -> None:
 def test_a_design_measured_again_keeps_its_name_and_its_parameters() -> None:
     """The set-up makes the second measurement of a design nearly free."""
     costs = Costs({"error": 1.0, "energy": 1.0}, setup=SetupCost(1000.0))
+    # One width: with some drawn ones the second energy is worth nothing.
     client = new_client(
         RATE, UNITS, costs=costs, acquisition="lookahead", num_designs=12, beta=1.0
     )

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from benchmarks.experiment import FOLDER, Store
-from benchmarks.report import markdown
+from benchmarks.report import interval, markdown, regrets
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = FOLDER / "results"
@@ -86,3 +86,30 @@ def test_a_table_says_what_is_stored(
     for name, cells in written.items():
         known = [each for each in stored if name.startswith(each.split(" (")[0])]
         assert cells == stored[max(known, key=len)], name
+
+
+@pytest.mark.parametrize("ratio", ["10:1", "1:1"])
+def test_drawn_widths_do_what_is_written(ratio: str) -> None:
+    drawn, fixed = "look-ahead FlexiBO", "look-ahead FlexiBO, beta=1"
+    curves = Store(RESULTS, "study", None, (drawn, fixed), f"({ratio})").curves()
+    table = table_below(
+        (ROOT / "docs/results.md").read_text("utf-8"), "| drawn or fixed | regret |"
+    )
+    written = rows([line.replace("*", "") for line in table])
+    regret = regrets(curves)
+    gap = regret[drawn] - regret[fixed]
+    assert len(gap.dropna()) == 35
+    compared = [
+        f"{gap.mean():.2f} +- {interval(gap):.2f}",
+        f"{(gap < 0).sum()} / {(gap > 0).sum()}",
+    ]
+    last = curves[curves["spent"] == curves["spent"].max()]
+    for name, method in (("drawn", drawn), ("beta = 1", fixed)):
+        end = last[last["method"] == method]
+        assert written[f"{ratio}, {name}"] == [
+            f"{regret[method].mean():.2f}",
+            *(compared if method == drawn else ["", ""]),
+            f"{end['identified'].mean():.2f}",
+            f"{end['measured'].mean():.2f}",
+            f"{(end['identified'] < 0.5).sum()} of {len(end)}",
+        ]
