@@ -10,7 +10,7 @@ EXTRAS := plots,bench,ax,energy,dask,dev,docs
 PYTHON ?=
 PYTHONS := python3.11 python3.12 python3.13 python3
 
-# Test workers: one per core, at most eight (each imports torch and Ax).
+# Processes of tests and tutorials: one per core, at most eight (each imports torch).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); \
 	if [ "$$n" -gt 8 ]; then echo 8; else echo "$$n"; fi)
 # Each worker is one process on one core; more threads only wait for each other.
@@ -89,13 +89,8 @@ format: $(STAMP) ## Rewrite the files to the format that `make lint` asks for.
 	$(VENV)/bin/ruff format .
 
 notebooks: $(STAMP) ## Run each tutorial (SMOKE_TEST=1 makes them short).
-	@set -eu; found=0; \
-	for nb in tutorials/*.ipynb; do \
-	    [ -e "$$nb" ] || continue; \
-	    found=1; echo "== $$nb"; \
-	    MPLBACKEND=agg $(VENV)/bin/jupyter-execute --timeout=300 $(NOTEBOOK_ARGS) "$$nb"; \
-	done; \
-	[ $$found = 1 ] || echo "make notebooks: no tutorials/*.ipynb yet, nothing to run"
+	@printf '%s\n' tutorials/*.ipynb | MPLBACKEND=agg $(ONE_THREAD) xargs -P $(WORKERS) -n 1 \
+	    $(VENV)/bin/jupyter-execute --timeout=300 $(NOTEBOOK_ARGS)
 
 docs: $(STAMP) ## Build the documentation into build/docs (warnings are errors).
 	$(ONE_THREAD) $(PY) -m sphinx -c docs -d build/doctrees -W --keep-going --quiet \

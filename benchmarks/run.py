@@ -14,7 +14,7 @@ import argparse
 import multiprocessing
 import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,24 +27,22 @@ CONFIGS = FOLDER / "configs"
 RESULTS = FOLDER / "results"
 
 
-def run_all(experiment: Experiment, store: Store, workers: int) -> None:
+def run_all(experiment: Experiment, store: Store, pool: Executor) -> None:
     """Run what is missing, in processes of one thread each.
 
     A run that fails is reported, and does not stop the others.
     """
     cases = store.missing(experiment.cases())
-    context = multiprocessing.get_context("spawn")
     failed = {}
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(run_case, case): case for case in cases}
-        progress = tqdm(as_completed(futures), total=len(cases), desc=experiment.name)
-        for future in progress:
-            error = future.exception()
-            if error is None:
-                store.append(*future.result())
-            else:
-                failed[futures[future].key] = error
-                progress.write(f"{futures[future].key}: {error!r}")
+    futures = {pool.submit(run_case, case): case for case in cases}
+    progress = tqdm(as_completed(futures), total=len(cases), desc=experiment.name)
+    for future in progress:
+        error = future.exception()
+        if error is None:
+            store.append(*future.result())
+        else:
+            failed[futures[future].key] = error
+            progress.write(f"{futures[future].key}: {error!r}")
     if failed:
         raise SystemExit(f"{len(failed)} of {len(cases)} runs failed: {list(failed)}")
 
@@ -69,7 +67,12 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="toy size, nothing kept")
     args = parser.parse_args()
     names = args.config or sorted(path.stem for path in CONFIGS.glob("*.toml"))
-    with tempfile.TemporaryDirectory() as scratch:
+    context = multiprocessing.get_context("spawn")
+    # One pool for all configs: each of its processes imports torch once.
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(args.workers, mp_context=context) as pool,
+    ):
         folder = Path(scratch) if args.smoke else args.results
         for name in names:
             experiment = Experiment.read(config_path(name), smoke=args.smoke)
@@ -81,7 +84,7 @@ def main() -> None:
                 kept = [spec for spec in experiment.problems if spec.name in args.only]
                 experiment = replace(experiment, problems=tuple(kept))
             store = Store(folder, experiment.name)
-            run_all(experiment, store, args.workers)
+            run_all(experiment, store, pool)
             print_tables(store, experiment.title)
 
 

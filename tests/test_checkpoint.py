@@ -120,15 +120,18 @@ CASES = {
         strict=True,
         cost_model=FixedCostModel(torch.tensor([8.0, 0.15]).double()),
     ),
-    "batches": Case(lambda: AcquisitionPolicy(FlexiBOFactory(), q=3), NoisyTable),
-    "lookahead": Case(lambda: AcquisitionPolicy(LOOKAHEAD), JudgedTable, budget=45.0),
+    "batches": Case(
+        lambda: AcquisitionPolicy(FlexiBOFactory(), q=3), NoisyTable, budget=40.0
+    ),
+    "lookahead": Case(lambda: AcquisitionPolicy(LOOKAHEAD), JudgedTable, budget=35.0),
     "continuous lookahead": Case(
         lambda: AcquisitionPolicy(LOOKAHEAD, options=LITTLE), Faulty
     ),
     "intersected": Case(
-        lambda: AcquisitionPolicy(IntersectedFlexiBOFactory(FlexiBOFactory()))
+        lambda: AcquisitionPolicy(IntersectedFlexiBOFactory(FlexiBOFactory())),
+        budget=35.0,
     ),
-    "variance": Case(VariancePerCostPolicy),
+    "variance": Case(VariancePerCostPolicy, budget=40.0),
     "coupled": Case(CoupledPolicy, budget=100.0),
     "discretized": Case(
         lambda: DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory()), 30), Faulty

@@ -86,7 +86,7 @@ def requests(name: str, seed: int = 5) -> list[object]:
         budget=200.0,
         initial_design=InitialDesign(4),
         seed=seed,
-        callbacks=[lambda history: len(history.records) > 7],
+        callbacks=[lambda history: len(history.records) > 5],
     )
     return list(trace(history))
 

@@ -27,7 +27,6 @@ from botorch.exceptions.errors import (
     UnsupportedError,
 )
 from botorch.exceptions.warnings import InputDataWarning
-from botorch.fit import fit_fully_bayesian_model_nuts
 from botorch.models import MixedSingleTaskGP, ModelListGP, SingleTaskGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.ensemble import EnsembleModel
@@ -690,16 +689,17 @@ def mixed_gp(X: Tensor, y: Tensor) -> MixedSingleTaskGP:
 
 
 def saas_gp(X: Tensor, y: Tensor) -> SaasFullyBayesianSingleTaskGP:
+    """Two samples of the hyperparameters: which ones does not matter here."""
     model = SaasFullyBayesianSingleTaskGP(X, (y - y.mean()) / y.std())
-    fit_fully_bayesian_model_nuts(
-        model,
-        max_tree_depth=2,
-        warmup_steps=8,
-        num_samples=8,
-        thinning=4,
-        disable_progbar=True,
+    model.load_mcmc_samples(
+        {
+            "lengthscale": torch.tensor([[0.3, 0.9], [0.7, 0.5]]).double(),
+            "outputscale": torch.tensor([1.1, 0.8]).double(),
+            "noise": torch.tensor([1e-3, 1e-2]).double(),
+            "mean": torch.tensor([0.1, -0.2]).double(),
+        }
     )
-    return model
+    return model.eval()
 
 
 @pytest.mark.parametrize(

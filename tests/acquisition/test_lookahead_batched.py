@@ -639,7 +639,7 @@ def test_num_elements_bounds_what_the_expectation_allocates(q, m, variables, nod
 )
 def test_chunks_obey_the_limit(m, mask, limit, nodes, monkeypatch):
     acqf = lookahead(gp_list(m), quadrature_nodes=nodes)
-    b = 3000 if m == 2 or (len(mask) == 1 and sum(mask[0]) == 1) else 300
+    b = 1500 if m == 2 or (len(mask) == 1 and sum(mask[0]) == 1) else 150
     X = rand(b, len(mask), 2, seed=4)
     expected = value(acqf, X, mask)
     monkeypatch.setattr(lookahead_module, "_CHUNK_ELEMENTS", limit)

@@ -125,7 +125,7 @@ def test_no_metric_of_a_design_is_asked_for_more_often_than_allowed(
         deep = float(measurement.parameters["depth"]) >= 3
         return not (deep and "error" in measurement.objectives)
 
-    asked = ask_and_tell(client, 18, works)
+    asked = ask_and_tell(client, 12, works)
     failed = pairs([m for m in asked if not works(m)])
     assert max(failed.values()) == max_attempts
     # What worked is not asked for again either.

@@ -21,7 +21,7 @@ from botorch_flexibo.ax import load_experiment, objectives_for, save_experiment,
 from botorch_flexibo.ax.metadata import experiment_of
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-STEPS = "range(30)"
+STEPS = "range(10)"
 # What a new process does with files, by the README's own function and loop.
 SCRIPT = """
 import json, sys

@@ -17,7 +17,7 @@ from botorch_flexibo import (
 )
 from botorch_flexibo.test_functions import NASBench201
 
-BUDGET = 7 * 3600.0
+BUDGET = 6.5 * 3600.0
 NUM_INITIAL = 10
 
 
