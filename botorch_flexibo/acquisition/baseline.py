@@ -31,10 +31,10 @@ class MeasuredBaseline:
     ``gain(X, S) + weight * (E[HV{B + X}] - HV{B})``
 
     where ``B`` are the posterior means of designs whose decisive outcomes are measured,
-    and a design of ``X`` counts if its decisive outcomes are measured or in ``S``.
-    Outcomes that are not decisive count as predicted: they are cheap to measure. Where
-    everything is decisive this is the expected hypervolume improvement of completing a
-    design.
+    and a design of ``X`` counts if ``S`` completes it: its decisive outcomes are
+    measured or in ``S``, and were not all measured before. Outcomes that are not
+    decisive count as predicted: they are cheap to measure. Where everything is decisive
+    this is the expected hypervolume improvement of completing a design.
 
     Attributes:
         X: A ``n x d``-dim tensor of designs, at the fidelities they were measured at.
@@ -128,6 +128,19 @@ class MeasuredBaseline:
             row = self._rows.find(X)
             known = known | (self.evaluation_mask[row] & (row >= 0).unsqueeze(-1))
         return known.all(dim=-1).expand(X.shape[:-1])
+
+    def completes(self, X: Tensor, mask: Tensor) -> Tensor:
+        r"""Whether designs are complete with the outcomes asked for, and were not.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs.
+            mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
+
+        Returns:
+            A ``batch_shape x q``-dim boolean tensor.
+        """
+        before = self.complete(X, torch.zeros_like(mask))
+        return self.complete(X, mask) & ~before
 
     @cached_property
     def _rows(self) -> RowIndex:

@@ -10,6 +10,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
@@ -241,6 +243,18 @@ class FlexiBO(DecoupledAcquisitionFunction):
         if self.cost_aware_utility is None:
             return gains
         return self.cost_aware_utility(X=X, deltas=gains, X_evaluation_mask=mask)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> FlexiBO:
+        """Move to another dtype or device, with the boxes as they are."""
+        super()._apply(*args, **kwargs)
+        self.model.train().eval()  # GPyTorch drops its caches, which were not moved
+        region = (side.to(self.X_designs) for side in self._design_region)
+        self._design_region = ConfidenceRegion(*region)
+        self._undominated = self._undominated.to(self.X_designs.device)
+        self._row_index = RowIndex(self.X_designs)
+        pending = None if self.X_pending is None else self.X_pending.to(self.X_designs)
+        self.set_X_pending(pending, self.X_pending_evaluation_mask)
+        return self
 
     def _boxes(self, mean: Tensor, variance: Tensor) -> ConfidenceRegion:
         return confidence_region(

@@ -10,7 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
@@ -57,6 +57,10 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
         torch.Size([5])
     """
 
+    # Buffers, so that `.to()` moves them.
+    X_designs: Tensor
+    _weights: Tensor
+
     def __init__(
         self,
         model: ModelList,
@@ -93,10 +97,8 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
         gaussian_quadrature(quadrature_nodes, dim=1)  # refuses less than one node
         self.cost_aware_utility = cost_aware_utility
         self.quadrature_nodes = quadrature_nodes
-        self.X_designs = X_designs
-        self._data_gps = [
-            ConditionedGP(submodel) for submodel in cast(Iterable[Model], model.models)
-        ]
+        self.register_buffer("X_designs", X_designs)
+        self._data_gps = _data_gps(self.model)
         if max(gp.num_models for gp in self._data_gps) > 1:
             raise UnsupportedError(
                 "Expected plain GPs, but got a batch or an ensemble of GPs. Use"
@@ -104,7 +106,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             )
         check_like(X_designs, "X_designs", self._data_gps[0].scale, "the model")
         weights = sample_simplex(model.num_outputs, n=num_scalarizations, seed=seed)
-        self._weights = weights.to(X_designs)  # L x m
+        self.register_buffer("_weights", weights.to(X_designs))  # L x m
         with model_takes(X_designs):
             self._set_gps(self._data_gps)
 
@@ -174,6 +176,14 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             value = value + values.amax(dim=-1) @ weights.to(X) - current.max()
         return value / len(self._weights)
 
+    def _apply(self, *args: Any, **kwargs: Any) -> LinearScalarizationKnowledgeGradient:
+        """Move to another dtype or device, and compute again what is cached."""
+        super()._apply(*args, **kwargs)
+        self._data_gps = _data_gps(self.model)
+        pending = None if self.X_pending is None else self.X_pending.to(self.X_designs)
+        self.set_X_pending(pending, self.X_pending_evaluation_mask)
+        return self
+
     def _set_gps(self, gps: list[ConditionedGP]) -> None:
         self._gps = gps
         with torch.no_grad():
@@ -184,3 +194,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             spread = means.amax(dim=-1) - means.amin(dim=-1)
             self._range = torch.where(spread > 0, spread, 1.0)
             self._scalarized = self._weights @ (means / self._range.unsqueeze(-1))
+
+
+def _data_gps(model: ModelList) -> list[ConditionedGP]:
+    return [ConditionedGP(submodel) for submodel in cast(Iterable[Model], model.models)]

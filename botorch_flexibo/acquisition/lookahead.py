@@ -290,7 +290,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         ).sum(dim=0)
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
-            counts = at_target & self._baseline.complete(X, mask)  # s x b x q
+            counts = at_target & self._baseline.completes(X, mask)  # s x b x q
             joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
             nodes = self.quadrature_nodes
             gain = gain + self._baseline.improvement(

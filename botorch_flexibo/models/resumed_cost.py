@@ -9,7 +9,8 @@ import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from torch import Tensor
 
-from botorch_flexibo.models.cost import CostModel, PaidCosts
+from botorch_flexibo.models._cost_base import check_evaluation_mask
+from botorch_flexibo.models.cost import CostModel, PaidCosts, masked_sum
 from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import RowIndex
 
@@ -22,6 +23,8 @@ class ResumedCostModel(CostModel):
     ``a_done(x)`` the amount that was paid for this design already, and ``rate(x)`` the
     cost of one unit, which is learned from the payments. What was trained already is
     read off for ``read_off_cost``. The other outcomes cost the same at all fidelities.
+    Of several outcomes that one training gives, the dearest pays it, whether they are
+    asked for together or one after the other.
 
     Example:
         >>> import torch
@@ -110,17 +113,35 @@ class ResumedCostModel(CostModel):
         Returns:
             A ``batch_shape x q x m``-dim tensor of costs.
         """
+        return self._costs(X, self._trained(self._keys(X)))
+
+    def joint_cost(self, X: Tensor, evaluation_mask: Tensor | None = None) -> Tensor:
+        r"""Cost of a batch: what a training gives is paid once, the rest read off.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs. Points of one design go
+                on where the points before them stop.
+            evaluation_mask: A ``q x m``-dim boolean tensor of the outcomes to measure
+                at each point. None means all.
+
+        Returns:
+            A ``batch_shape``-dim tensor of total costs.
+        """
         keys = self._keys(X)
-        costs = posterior_mean(self.rate_model, keys)
-        rest = self._amounts(X)
-        if self._done:
-            index = RowIndex(torch.tensor(list(self._done)).to(X))
-            row = index.find(keys)
-            done = torch.tensor(list(self._done.values())).to(X)
-            rest = rest - torch.where(row >= 0, done[row], 0.0)
-        rest = rest.clamp_min(0.0).unsqueeze(-1)
-        resumed = (costs * rest).clamp_min(self.read_off_cost)
-        return torch.where(self.resumed_outcomes, resumed, costs)
+        resumed = self.resumed_outcomes.expand(X.shape[-2], -1)
+        if evaluation_mask is not None:
+            check_evaluation_mask(evaluation_mask, X.shape[-2], self.num_outputs)
+            resumed = resumed & evaluation_mask
+        equal = (keys.unsqueeze(-2) == keys.unsqueeze(-3)).all(dim=-1)
+        before = (equal & resumed.any(dim=-1)).tril(diagonal=-1)
+        amounts = torch.where(before, self._amounts(X).unsqueeze(-2), 0.0).amax(dim=-1)
+        costs = self._costs(X, torch.maximum(self._trained(keys), amounts))
+        trainings = torch.where(resumed, costs, 0.0).amax(dim=-1)
+        num_read_off = (resumed.sum(dim=-1) - 1).clamp_min(0)
+        others = masked_sum(
+            torch.where(self.resumed_outcomes, 0.0, costs), evaluation_mask
+        )
+        return others + (trainings + self.read_off_cost * num_read_off).sum(dim=-1)
 
     def update(self, paid: PaidCosts) -> ResumedCostModel:
         r"""Learn rates, and how far each design is trained.
@@ -161,6 +182,21 @@ class ResumedCostModel(CostModel):
         for key, amount in zip(self._keys(X), self._amounts(X).tolist(), strict=True):
             model._train(key, amount)
         return model
+
+    def _costs(self, X: Tensor, trained: Tensor) -> Tensor:
+        """Cost of each outcome alone, ``... x q x m``, of designs trained so far."""
+        costs = posterior_mean(self.rate_model, self._keys(X))
+        rest = (self._amounts(X) - trained).clamp_min(0.0).unsqueeze(-1)
+        resumed = (costs * rest).clamp_min(self.read_off_cost)
+        return torch.where(self.resumed_outcomes, resumed, costs)
+
+    def _trained(self, keys: Tensor) -> Tensor:
+        """The amount of training that is paid for already, ``... x q``."""
+        if not self._done:
+            return torch.zeros_like(keys[..., 0])
+        row = RowIndex(torch.tensor(list(self._done)).to(keys)).find(keys)
+        done = torch.tensor(list(self._done.values())).to(keys)
+        return torch.where(row >= 0, done[row], 0.0)
 
     def _train(self, key: Tensor, amount: float) -> float:
         """Note that a design is trained so far; what it took in addition."""

@@ -27,12 +27,12 @@ _UNLIMITED = ("max_rescored", "max_choices")
 _EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size", *_UNLIMITED)
 # What BoTorch says of a line search that stopped.
 _STOPPED = "Optimization failed in `gen_candidates_scipy`"
-# A mask whose best raw value is this much worse than the best is not refined.
+# A mask whose best raw value is this much worse than a positive best is not refined.
 _HOPELESS = 0.2
 # Refinement ends when a step improves the value by a smaller part. Fronts have kinks:
 # line searches would go on there for next to nothing.
 _TOLERANCE = 1e-4
-# Values below are not refined: scaled to order one, they could overflow.
+# Smaller values are not refined: scaled to order one, they could overflow.
 _NEGLIGIBLE = 1e-100
 
 
@@ -42,7 +42,8 @@ class SearchOptions:
 
     Attributes:
         raw_samples: Raw designs scored per pick on a continuous or mixed space.
-        num_restarts: How many of them are refined by gradients, per mask.
+        num_restarts: How many of them are refined by gradients, per mask. On a mixed
+            space BoTorch's optimiser draws as many samples again to start from.
         maxiter: The most iterations of the refinement. It ends where a step improves
             the value by less than a ten-thousandth.
         X_start: A ``n x d``-dim tensor of further designs to start from.
@@ -158,7 +159,8 @@ class FiniteCandidates:
         else:
             previous = self._scores.masked_fill(~allowed, -torch.inf)
             previous[self._picked] = torch.inf  # a set-up may have made them cheap
-            rows = previous.topk(limit, dim=0).indices.unbind(dim=-1)
+            count = min(limit + len(set(self._picked)), len(self._X))
+            rows = previous.topk(count, dim=0).indices.unbind(dim=-1)
         values = [self._masked_values(k, row) for k, row in enumerate(rows)]
         scores = values[0].new_full(self._allowed.shape, -torch.inf)
         for k, (value, row) in enumerate(zip(values, rows, strict=True)):
@@ -283,10 +285,11 @@ class ContinuousCandidates:
             if top == -torch.inf:
                 continue
             picks.append(self._pick(raw[[int(value.argmax())]], mask, top))
-            if top < _HOPELESS * best or top < _NEGLIGIBLE:
+            if (best > 0 and top < _HOPELESS * best) or top.abs() < _NEGLIGIBLE:
                 continue
             starts = _spread(raw, value, self._space.bounds, self._options.num_restarts)
-            picks.append(self._optimize(mask, starts.unsqueeze(-2), float(top)))
+            scale = float(top.abs())
+            picks.append(self._optimize(mask, starts.unsqueeze(-2), scale))
         return picks
 
     def _raw_designs(self, seed: int) -> Tensor:

@@ -91,7 +91,8 @@ def optimize_acqf_decoupled(
             None means every outcome on its own.
         X_revisit: A ``n x d``-dim tensor of further designs to choose from, typically
             those that lack an outcome. One that was trained already may be measured
-            again cheaply.
+            again cheaply. Those that violate a constraint, or lack a fixed value, are
+            left out.
         X_avoid: A ``n' x d``-dim tensor of designs already measured.
         X_avoid_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes already
             measured there. A mask that contains one of them is not proposed. None means
@@ -133,6 +134,7 @@ def optimize_acqf_decoupled(
     )
     if X_revisit is not None:
         check_within(X_revisit, "X_revisit", space.bounds)
+        X_revisit = space.members(X_revisit)
     if X_avoid is not None:
         check_points(X_avoid, "X_avoid", space.bounds, "the bounds")
         check_finite(X_avoid, "X_avoid")

@@ -2,6 +2,8 @@ r"""Sets of designs: the front that a model identifies, and reference designs.""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
 from botorch.exceptions.errors import InputDataError
@@ -9,8 +11,8 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo.optim.space import SearchSpace
-from botorch_flexibo.utils.checks import is_count
-from botorch_flexibo.utils.fronts import front_mask
+from botorch_flexibo.utils.checks import check_beta, is_count
+from botorch_flexibo.utils.fronts import as_ref_point, front_mask
 from botorch_flexibo.utils.objective import separable_weights
 from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
@@ -70,7 +72,7 @@ def identified_front(
 def sample_region_designs(
     model: Model,
     space: SearchSpace,
-    ref_point: Tensor,
+    ref_point: Tensor | Sequence[float],
     *,
     num_designs: int = 128,
     beta: float = 1.0,
@@ -101,7 +103,9 @@ def sample_region_designs(
         A ``N x d``-dim tensor of unique designs, ``1 <= N <= num_designs``.
 
     Raises:
-        InputDataError: If ``num_designs`` is less than 1.
+        BotorchTensorDimensionError: If ``ref_point`` is not ``m``-dim.
+        InputDataError: If ``num_designs`` is less than 1, ``beta`` negative, or the
+            reference point not finite.
 
     Example:
         >>> ref_point = torch.tensor([0.0, -1.0], dtype=torch.double)
@@ -115,7 +119,10 @@ def sample_region_designs(
         raise InputDataError(
             f"Expected num_designs >= 1, but got {num_designs!r}. Pass a whole number."
         )
-    weights = separable_weights(objective, model.num_outputs).to(ref_point)
+    m = model.num_outputs
+    ref_point = as_ref_point(ref_point, space.bounds, num_outcomes=m)
+    beta = check_beta(beta)
+    weights = separable_weights(objective, m).to(ref_point)
     with torch.no_grad():
         start = space.sample(_NUM_POOL, seed=seed)
         if X is not None:

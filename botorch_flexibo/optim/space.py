@@ -30,8 +30,9 @@ class SearchSpace:
     Attributes:
         bounds: A ``2 x d``-dim tensor of lower and upper bounds.
         choices: A ``n x d``-dim tensor of designs to choose from, or None if the
-            columns below describe the space.
-        fixed_features: Columns held at a value.
+            columns below describe the space. Those that violate a constraint are left
+            out.
+        fixed_features: Columns held at a value, in choices too.
         discrete_dims: Allowed values of ordinal columns.
         cat_dims: Allowed values of categorical columns.
         inequality_constraints: Triples ``(indices, coefficients, rhs)`` meaning
@@ -55,8 +56,10 @@ class SearchSpace:
 
         Raises:
             BotorchTensorDimensionError: If shapes do not fit.
-            InputDataError: If a column does not exist, a choice is out of bounds, the
-                bounds are not finite and in order, or a tensor has the wrong dtype.
+            InputDataError: If a column does not exist, a choice is out of bounds or
+                has a value that its column does not allow, no choice meets the
+                constraints, the bounds are not finite and in order, or a tensor has the
+                wrong dtype.
         """
         bounds = check_floating(self.bounds, "bounds")
         if bounds.ndim != 2 or bounds.shape[0] != 2:
@@ -87,6 +90,8 @@ class SearchSpace:
             _check_values(column, values, bounds)
         if self.choices is not None:
             check_within(self.choices, "choices", bounds)
+            self._check_separate(self.choices)
+            self._keep_feasible(self.choices)
 
     @property
     def is_mixed(self) -> bool:
@@ -162,11 +167,9 @@ class SearchSpace:
             A ``k x d``-dim tensor of designs, those that violate a constraint left out.
         """
         if self.choices is not None:
-            return (
-                unique_rows(self.project(self.choices))
-                if self.fixed_features
-                else (self.choices)
-            )
+            if not self.fixed_features:
+                return self.choices
+            return unique_rows(self.project(self.choices))
         factor = _OVERSAMPLING if self.inequality_constraints else 1
         X = draw_sobol_samples(self.bounds, n=factor * n, q=1, seed=seed).squeeze(-2)
         span = self.bounds[1] - self.bounds[0]
@@ -216,6 +219,31 @@ class SearchSpace:
             children[:, column] = torch.where(redraw, allowed[draw], first[:, column])
         children = children.clamp(self.bounds[0], self.bounds[1])
         return self.feasible(self.project(children))
+
+    def _check_separate(self, choices: Tensor) -> None:
+        """Refuse choices with a value that is not allowed, but for rounding."""
+        rounding = 1e2 * torch.finfo(choices.dtype).eps
+        for column, allowed in self._separate_values().items():
+            gaps = (choices[:, column, None] - allowed).abs().amin(dim=-1)
+            wrong = gaps > rounding * allowed.abs().max().clamp_min(1.0)
+            if column not in self.fixed_features and wrong.any():
+                raise InputDataError(
+                    f"Expected choices with values of column {column} among"
+                    f" {allowed.tolist()}, but got {choices[wrong][0].tolist()}. Leave"
+                    " the values or such choices out."
+                )
+
+    def _keep_feasible(self, choices: Tensor) -> None:
+        if not self.inequality_constraints:
+            return
+        kept = self.feasible(self.project(choices))
+        if len(kept) == 0:
+            raise InputDataError(
+                "Expected choices that meet the constraints, but got"
+                f" {len(choices)} of which none does. Pass others, or loosen the"
+                " constraints."
+            )
+        object.__setattr__(self, "choices", kept)
 
     def _separate_values(self) -> dict[int, Tensor]:
         return {

@@ -60,7 +60,8 @@ class AcquisitionPolicy(Policy):
                 or for a single dear one.
             evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
                 None means every outcome on its own.
-            options: The effort of the search; its seed is replaced by the state's.
+            options: The effort of the search; its seed is replaced by the state's. To
+                start from, look-ahead FlexiBO adds its reference designs.
         """
         self.options = SearchOptions() if options is None else options
         self.acqf_factory = acqf_factory
@@ -104,7 +105,10 @@ class AcquisitionPolicy(Policy):
             acqf.set_X_pending(*pending)
         options = replace(self.options, seed=state.seed)
         if isinstance(acqf, qFlexiBOLookahead):
-            options = replace(options, X_start=acqf.X_designs)
+            starts = [acqf.X_designs]
+            if options.X_start is not None:
+                starts.append(options.X_start.to(acqf.X_designs))
+            options = replace(options, X_start=torch.cat(starts))
         X_revisit = None
         some_only = state.choices is None or options.max_choices is not None
         if some_only and not one_shot:

@@ -22,8 +22,9 @@ from botorch_flexibo.policies.base import DecoupledState
 from botorch_flexibo.policies.confidence import ExponentialBeta
 from botorch_flexibo.utils.checks import check_beta, check_count, finite_number
 
-# Outcomes that cost at least this part of the dearest one are decisive.
-_DECISIVE = 0.1
+# Outcomes that cost at least this part of the dearest one are decisive, up to rounding:
+# the unit of the costs is to decide nothing.
+_DECISIVE = 0.1 * (1 - 1e-6)
 
 
 @dataclass(frozen=True)

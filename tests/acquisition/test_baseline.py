@@ -170,6 +170,16 @@ def test_a_design_counts_once_what_is_decisive_is_measured_or_asked_for(
         assert counts or gain.abs().item() < 1e-12
 
 
+def test_a_design_of_the_front_does_not_join_it_again() -> None:
+    """Its other outcome moves its mean up or down: that improves nothing."""
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0), weight=1.0)
+    asked = flags(0, 1).unsqueeze(0)
+    assert baseline.complete(X[[6]], asked).item()
+    assert not baseline.completes(X[[6]], asked).item()
+    assert improvements(lookahead(2), baseline, X[[6]].unsqueeze(0), asked).item() == 0
+    assert baseline.completes(STRANGERS[:1], ~asked).item()
+
+
 def test_what_is_pending_counts_as_measured() -> None:
     acqf, mask = lookahead(2), flags(1, 0).unsqueeze(0)
     nothing = torch.zeros(9, 2, dtype=torch.bool)

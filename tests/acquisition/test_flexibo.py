@@ -854,3 +854,18 @@ def test_a_mask_of_another_shape_is_refused(shape):
 def test_several_points_at_once_are_refused():
     with pytest.raises(AssertionError, match=r"`batch_shape x q=1 x d`"):
         flexibo()(DESIGNS[:2].unsqueeze(0))
+
+
+def test_moved_to_another_dtype_and_back_the_values_are_the_same():
+    acqf = flexibo()
+    acqf.set_X_pending(DESIGNS[:1], torch.tensor([[True, False]]))
+    X = torch.cat([DESIGNS, STRANGERS])
+    expected = value(acqf, X, [False, True])
+    single = value(acqf.float(), X.float(), [False, True])
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), expected, rtol=1e-3, atol=1e-4)
+    acqf = acqf.double()  # its designs are rounded: others would be strangers
+    X = torch.cat([acqf.X_designs, STRANGERS])
+    torch.testing.assert_close(
+        value(acqf, X, [False, True]), expected, rtol=1e-3, atol=1e-4
+    )

@@ -528,3 +528,16 @@ def test_masks_for_another_number_of_outcomes_are_refused():
     message = "Expected X_evaluation_mask to be `q x m`, but got shape `1 x 3`."
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         kg(X_evaluation_mask=torch.tensor([[True, False, True]]))
+
+
+def test_moved_to_another_dtype_and_back_the_values_are_the_same():
+    acqf = kg()
+    acqf.set_X_pending(DESIGNS[:1], torch.tensor([[True, False]]))
+    X = torch.cat([DESIGNS, STRANGERS]).unsqueeze(-2)
+    expected = value(acqf, X, [False, True])
+    single = value(acqf.float(), X.float(), [False, True])
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        value(acqf.double(), X, [False, True]), expected, rtol=1e-3, atol=1e-4
+    )

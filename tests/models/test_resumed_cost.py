@@ -14,6 +14,7 @@ from botorch_flexibo.models import (
     PaidCosts,
     ResumedCostModel,
 )
+from botorch_flexibo.models.cost import predicted_costs
 
 
 class Rates(CostModel):
@@ -93,3 +94,44 @@ def test_impossible_believed_costs_are_refused(
     }
     with pytest.raises(error, match=match):
         ResumedCostModel(Rates(), **(options | change))
+
+
+class EqualRates(Rates):
+    """Two outcomes of the same training, two and three seconds per epoch."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        return torch.stack([2 + 0 * X[..., 0], 3 + 0 * X[..., 0]], dim=-1)
+
+
+@pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3)])
+def test_a_training_is_paid_once_together_as_one_after_the_other(
+    batch_shape: tuple[int, ...],
+) -> None:
+    model = ResumedCostModel(
+        EqualRates(),
+        fidelity=1,
+        amounts=(1, 3, 9),
+        resumed_outcomes=torch.tensor([True, True]),
+        read_off_cost=0.5,
+    )
+    X = torch.tensor([[0.1, 2.0], [0.1, 1.0], [0.7, 1.0], [0.7, 2.0]]).double()
+    mask = torch.tensor([[True, True], [False, True], [True, False], [False, True]])
+    # Nine epochs and a look; a look; three epochs; six more.
+    expected = [3 * 9 + 0.5, 0.5, 2 * 3, 3 * 6]
+    assert predicted_costs(model, X, mask).tolist() == expected
+    joint = model.joint_cost(X.expand(*batch_shape, 4, 2), mask)
+    assert joint.shape == batch_shape
+    assert (joint == sum(expected)).all()
+    both = model.joint_cost(X[:1])
+    first = model.joint_cost(X[:1], torch.tensor([[False, True]]))
+    known = model.with_pending(X[:1], torch.tensor([[False, True]]))
+    second = known.joint_cost(X[:1], torch.tensor([[True, False]]))
+    assert both == first + second == 27.5
+
+
+def test_the_joint_cost_of_one_resumed_outcome_is_the_sum() -> None:
+    X = torch.tensor([[0.1, 2.0], [0.7, 1.0]]).double()
+    mask = torch.tensor([[True, True], [False, True]])
+    assert resumed().joint_cost(X, mask).item() == pytest.approx(18 + 0.1 + 0.1)
+    with pytest.raises(BotorchTensorDimensionError, match="shape `2 x 2`"):
+        resumed().joint_cost(X, mask[:1])

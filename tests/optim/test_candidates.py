@@ -232,13 +232,20 @@ def test_the_scale_of_the_gains_does_not_matter(kind: str, scale: float) -> None
     assert torch.allclose(pick.X, expected, atol=0.02)
 
 
-def test_negative_gains_give_the_best_raw_design() -> None:
-    acqf = Hills(TWO_HILLS, heights=(-1.0, -1.0), width=0.3)
-    pick = best(acqf, SearchSpace(BOUNDS), raw_samples=64)
-    raw = SearchSpace(BOUNDS).sample(64, seed=0)
-    top = max(values(acqf, raw, mask).max().item() for mask in SINGLES)
-    assert pick.value.item() == pytest.approx(top)
-    assert top < 0
+class Logarithmic(Hills):
+    """The logarithms of gains: negative, and best where the gains are."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        return super().forward(X).log()
+
+
+@pytest.mark.parametrize("height", [1e-6, 0.9])
+def test_negative_values_are_refined_too(height: float) -> None:
+    acqf = Logarithmic(TWO_HILLS, heights=(height, 0.1 * height))
+    pick = best(acqf, SearchSpace(BOUNDS), raw_samples=16)
+    assert pick.value.item() == pytest.approx(math.log(height), abs=1e-3)
+    assert torch.allclose(pick.X, TWO_HILLS[:1], atol=0.02)
+    assert pick.mask.tolist() == [[True, False]]
 
 
 def test_designs_to_start_from_are_refined() -> None:
@@ -612,7 +619,20 @@ def test_later_picks_score_as_many_designs_as_asked_for() -> None:
         assert pick is not None
         candidates.exclude(pick.X, pick.mask)
         counts.append(acqf.count)
-    assert counts == [100, 14, 14]
+    assert counts == [100, 16, 18]  # also the one and two designs picked already
+
+
+def test_designs_picked_already_take_no_place_of_those_rescored() -> None:
+    choices = rand(50, 2, seed=5)
+    request = optimize_acqf_decoupled(
+        Hills(TWO_HILLS),
+        BOUNDS,
+        choices=choices,
+        q=8,
+        options=SearchOptions(max_rescored=2),
+    )
+    assert request.acq_value is not None
+    assert (request.acq_value > 0).all()
 
 
 def test_all_pairs_come_out_when_few_are_rescored() -> None:

@@ -1121,3 +1121,16 @@ def test_a_mask_to_avoid_without_its_designs_is_refused():
         optimize_acqf_decoupled(
             flexibo(CHOICES), BOUNDS, choices=CHOICES, X_avoid_evaluation_mask=mask
         )
+
+
+def test_designs_to_revisit_that_violate_a_constraint_are_left_out() -> None:
+    at_least = (torch.tensor([0]), torch.tensor([1.0]).double(), 0.5)
+    acqf = Hills(centres=OLD.expand(2, 2))  # nothing is better than the old design
+    for X_old, inside in ((OLD, False), (OLD + 0.3, True)):
+        space = SearchSpace(BOUNDS, inequality_constraints=[at_least])
+        acqf.centres = X_old.expand(2, 2)
+        request = optimize_acqf_decoupled(
+            acqf, space, X_revisit=X_old, options=SearchOptions(raw_samples=16)
+        )
+        assert torch.equal(request.X, X_old) == inside
+        assert (request.X[:, 0] >= 0.5 - 1e-9).all()

@@ -7,7 +7,7 @@ import math
 import moocore
 import pytest
 import torch
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.models import ModelListGP
 from botorch.models.model import Model
 from torch import Tensor
@@ -529,3 +529,27 @@ def test_fewer_than_one_region_design_is_refused(
         sample_region_designs(
             sparse[0], SPACE, tensor(-18.0, -6.0), num_designs=num_designs
         )
+
+
+@pytest.mark.parametrize(
+    ("ref_point", "beta", "match"),
+    [
+        ([-18.0], 1.0, r"^Expected (a finite )?ref_point"),
+        ([-18.0, math.nan], 1.0, r"^Expected (a finite )?ref_point"),
+        ([-18.0, -6.0], -1.0, r"^Expected a finite beta >= 0, but got -1.0"),
+    ],
+)
+def test_region_designs_of_no_region_are_refused(
+    sparse: Data, ref_point: list[float], beta: float, match: str
+) -> None:
+    error = (InputDataError, BotorchTensorDimensionError)
+    with pytest.raises(error, match=match):
+        sample_region_designs(sparse[0], SPACE, tensor(*ref_point), beta=beta)
+
+
+def test_the_reference_point_may_be_a_list(sparse: Data) -> None:
+    found = [
+        sample_region_designs(sparse[0], SPACE, ref_point, num_designs=8)
+        for ref_point in ([-18.0, -6.0], tensor(-18.0, -6.0))
+    ]
+    assert torch.equal(*found)

@@ -319,3 +319,27 @@ def test_choices_out_of_bounds_are_refused(value: float) -> None:
 def test_negative_columns_count_from_the_end() -> None:
     space = SearchSpace(BOUNDS, fixed_features={-1: float(BOUNDS[0, -1])})
     assert (space.sample(4, seed=0)[:, -1] == BOUNDS[0, -1]).all()
+
+
+def test_choices_that_violate_a_constraint_are_left_out() -> None:
+    at_least = (torch.tensor([0]), torch.tensor([1.0]).double(), 0.5)
+    choices = torch.tensor([[0.4, 1.0, 0.0], [0.6, 2.0, 1.0]]).double()
+    space = SearchSpace(BOUNDS, choices, inequality_constraints=[at_least])
+    assert space.choices is not None
+    assert space.choices.tolist() == choices[1:].tolist()
+    assert space.sample(5, seed=0).tolist() == choices[1:].tolist()
+    with pytest.raises(InputDataError, match="got 1 of which none does"):
+        SearchSpace(BOUNDS, choices[:1], inequality_constraints=[at_least])
+
+
+@dtypes
+def test_choices_have_values_that_their_columns_allow(dtype: torch.dtype) -> None:
+    bounds = torch.tensor([[0.0], [1.0]], dtype=dtype)
+    third = torch.tensor([[1.0], [2.0]], dtype=dtype) / 3
+    space = SearchSpace(bounds, third, discrete_dims={0: [0, 1 / 3, 2 / 3, 1]})
+    assert space.choices is third
+    with pytest.raises(InputDataError, match=r"column 0 among \[0.0, 1.0\], but got"):
+        SearchSpace(bounds, third, cat_dims={0: [0, 1]})
+    assert SearchSpace(
+        bounds, third, discrete_dims={0: [0, 1]}, fixed_features={0: 1.0}
+    ).sample(1, seed=0).tolist() == [[1.0]]

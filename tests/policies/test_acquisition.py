@@ -392,6 +392,32 @@ def test_what_is_decisive_goes_by_designs_whose_set_up_is_not_paid(
     assert LookaheadFactory(improvement_weight=0)(model, state)._baseline is None
 
 
+@pytest.mark.parametrize("unit", [0.01, 0.029, 1.0, 1e6])
+def test_the_unit_of_the_costs_does_not_change_what_is_decisive(
+    fitted: Fitted, unit: float
+) -> None:
+    model, state = fitted
+    costs = FixedCostModel(torch.tensor([10 * unit, 1 * unit], dtype=torch.float64))
+    acqf = LookaheadFactory()(model, replace(state, cost_model=costs))
+    assert acqf._baseline is not None
+    assert acqf._baseline.decisive.tolist() == [True, True]
+
+
+def test_the_search_also_starts_from_the_designs_of_the_options(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    corner = (torch.tensor([0, 1]), torch.ones(2, dtype=torch.float64), 2.0 - 1e-6)
+    space = SearchSpace(state.bounds, inequality_constraints=[corner])
+    # No reference design and hardly a sample lies in the corner.
+    X_start = torch.ones(1, 2, dtype=torch.float64)
+    request = AcquisitionPolicy(
+        LookaheadFactory(num_designs=8),
+        options=SearchOptions(raw_samples=4, maxiter=1, X_start=X_start),
+    )(model, replace(state, space=space))
+    assert torch.equal(request.X, X_start)
+
+
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, "1", None])
 def test_weights_of_improvement_that_are_none_are_refused(weight: Any) -> None:
     with pytest.raises(InputDataError, match=r"^Expected a finite improvement_weight"):
