@@ -196,5 +196,5 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             self._scalarized = self._weights @ (means / self._range.unsqueeze(-1))
 
 
-def _data_gps(model: ModelList) -> list[ConditionedGP]:
+def _data_gps(model: Model) -> list[ConditionedGP]:
     return [ConditionedGP(submodel) for submodel in cast(Iterable[Model], model.models)]
