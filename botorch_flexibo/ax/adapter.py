@@ -27,7 +27,8 @@ from torch import Tensor
 
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.columns import Columns
-from botorch_flexibo.ax.generator import DecoupledGenerator, PlannedSobolGenerator
+from botorch_flexibo.ax.generator import DecoupledGenerator
+from botorch_flexibo.ax.initial import PlannedSobolGenerator
 from botorch_flexibo.ax.inputs import DecoupledInputs, DecoupledOptConfig, Proposals
 from botorch_flexibo.ax.metadata import (
     Request,
@@ -139,7 +140,7 @@ class DecoupledTorchAdapter(TorchAdapter):
     ) -> tuple[SearchSpaceDigest, TorchOptConfig]:
         experiment = experiment_behind(self)
         generator = cast(DecoupledGenerator, self.generator)
-        check_supported(experiment)
+        check_supported(experiment, generator.acquisition)
         check_options(
             experiment,
             generator.costs,
@@ -289,7 +290,9 @@ class PlannedAdapter(RandomAdapter):
         model_gen_options: TConfig | None,
     ) -> GenResults:
         experiment = experiment_behind(self)
-        check_supported(experiment)
+        generator = cast(PlannedSobolGenerator, self.generator)
+        check_supported(experiment, generator.followed_by)
+        generator.intervals = _logarithmic_integers(experiment)
         results = super()._gen(
             n=n,
             search_space=search_space,
@@ -298,7 +301,6 @@ class PlannedAdapter(RandomAdapter):
             optimization_config=optimization_config,
             model_gen_options=model_gen_options,
         )
-        generator = cast(PlannedSobolGenerator, self.generator)
         proposals = generator.proposals
         for features in results.observation_features:
             proposed = [request for _, request in proposals.requests]
@@ -309,6 +311,17 @@ class PlannedAdapter(RandomAdapter):
             features.metadata = Request(names, entry=number).to_metadata()
             proposals.add([features])
         return results
+
+
+def _logarithmic_integers(experiment: Experiment) -> frozenset[str]:
+    """Integer ranges on a logarithmic scale, of which the model has the values."""
+    return frozenset(
+        name
+        for name, parameter in experiment.search_space.parameters.items()
+        if isinstance(parameter, RangeParameter)
+        and parameter.log_scale
+        and parameter.python_type is int
+    )
 
 
 def _mask(requested: Sequence[Sequence[str]], objectives: Sequence[str]) -> Tensor:

@@ -12,7 +12,9 @@ from ax.core.parameter import (
     DerivedParameter,
     FixedParameter,
     Parameter,
+    RangeParameter,
 )
+from ax.core.search_space import SearchSpace
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
 from botorch_flexibo.ax.costs import Costs
@@ -21,17 +23,20 @@ from botorch_flexibo.ax.told import check_mapping
 from botorch_flexibo.utils.checks import finite_number
 
 
-def check_supported(experiment: Experiment) -> None:
+def check_supported(experiment: Experiment, acquisition: str | None = None) -> None:
     r"""Refuse early what would fail, or be ignored, later.
 
     Args:
         experiment: The experiment.
+        acquisition: The name of the policy of its strategy. None means any that takes
+            all kinds of parameters.
 
     Raises:
         UnsupportedError: If it has fewer than two objectives, scalarised or learned
             objectives, constraints on other metrics than objectives, relative bounds,
             metrics with a signature of their own, a hierarchical search space, task
-            parameters or equality constraints between parameters.
+            parameters or equality constraints between parameters; or for ``"hvkg"``,
+            if a parameter is not continuous.
     """
     names = objective_names(experiment)
     config = experiment.optimization_config
@@ -61,23 +66,9 @@ def check_supported(experiment: Experiment) -> None:
                 f" {experiment.get_metric(name).signature!r}. Leave signature_override"
                 " out."
             )
-    space = experiment.search_space
-    tasks = [
-        name
-        for name, parameter in space.parameters.items()
-        if isinstance(parameter, ChoiceParameter) and parameter.is_task
-    ]
-    if space.is_hierarchical or tasks:
-        raise UnsupportedError(
-            "Expected a flat search space without task parameters, but got"
-            f" {tasks or 'a hierarchical one'}. Make them ordinary parameters."
-        )
-    equalities = [c for c in space.parameter_constraints if c.is_equality]
-    if equalities:
-        raise UnsupportedError(
-            "Expected no equality constraints between parameters, but got"
-            f" {equalities}. Replace one parameter by its expression in the others."
-        )
+    _check_space(experiment.search_space)
+    if acquisition == "hvkg":
+        _check_continuous(experiment.search_space)
 
 
 def check_options(
@@ -132,6 +123,41 @@ def check_options(
                 " Leave others out."
             )
         _check_value(parameters[name], value, what="value of the fixed parameter")
+
+
+def _check_space(space: SearchSpace) -> None:
+    tasks = [
+        name
+        for name, parameter in space.parameters.items()
+        if isinstance(parameter, ChoiceParameter) and parameter.is_task
+    ]
+    if space.is_hierarchical or tasks:
+        raise UnsupportedError(
+            "Expected a flat search space without task parameters, but got"
+            f" {tasks or 'a hierarchical one'}. Make them ordinary parameters."
+        )
+    equalities = [c for c in space.parameter_constraints if c.is_equality]
+    if equalities:
+        raise UnsupportedError(
+            "Expected no equality constraints between parameters, but got"
+            f" {equalities}. Replace one parameter by its expression in the others."
+        )
+
+
+def _check_continuous(space: SearchSpace) -> None:
+    """Refuse what a one-shot acquisition function cannot search."""
+    separate = [
+        name
+        for name, parameter in space.parameters.items()
+        if isinstance(parameter, ChoiceParameter)
+        or (isinstance(parameter, RangeParameter) and parameter.python_type is int)
+    ]
+    if separate:
+        raise UnsupportedError(
+            'Expected continuous parameters for the acquisition "hvkg", but got'
+            f" integers or choices: {separate}. Set a strategy with"
+            ' acquisition="lookahead".'
+        )
 
 
 def _fixed(parameters: Mapping[str, Parameter]) -> list[str]:

@@ -115,7 +115,7 @@ def get_next_measurements(
             f"Expected a whole number n >= 1, but got {n!r}. Ask for one or more."
         )
     experiment, arguments = experiment_of(client), strategy_arguments(client)
-    check_supported(experiment)
+    check_supported(experiment, arguments["acquisition"])
     check_options(
         experiment,
         Costs.from_json(arguments["costs"]),

@@ -1,4 +1,4 @@
-r"""Generators: quasi-random designs with a plan, and decoupled acquisition."""
+r"""The generator of decoupled measurements: models, and a policy on top."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 from ax.core.search_space import SearchSpaceDigest
-from ax.generators.random.sobol import SobolGenerator
 from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
 from ax.generators.torch.botorch_modular.surrogate import SurrogateSpec
 from ax.generators.torch_base import TorchGenResults, TorchOptConfig
@@ -29,7 +28,6 @@ from botorch_flexibo.ax.inputs import (
     Proposals,
 )
 from botorch_flexibo.ax.metadata import Request
-from botorch_flexibo.ax.plan import MeasurementPlan
 from botorch_flexibo.ax.policies import build_policy, recall, remembered
 from botorch_flexibo.failures import TolerateFailures
 from botorch_flexibo.models import CostModel
@@ -42,38 +40,6 @@ _SEED_STRIDE = 1_000_003
 _FOREIGN_OPTION = "Unknown solver options: (tol|maxiter_continuous)$"
 _ROUNDED = "Negative variance values detected"
 _SEARCH_STOPPED = "Optimization failed (in `gen_candidates_scipy`|on the second try)"
-
-
-class PlannedSobolGenerator(SobolGenerator):
-    r"""Scrambled Sobol designs; the adapter gives them the metrics of a plan."""
-
-    def __init__(
-        self,
-        plan: list[list[str]] | None = None,
-        seed: int | None = None,
-        init_position: int = 0,
-        deduplicate: bool = True,
-        fallback_to_sample_polytope: bool = False,
-    ) -> None:
-        r"""Sobol generator with a plan.
-
-        Args:
-            plan: The metrics of each design, see :class:`MeasurementPlan`. None
-                measures all of them everywhere.
-            seed: Seed of the scrambling.
-            init_position: How many designs to skip, kept by Ax between calls.
-            deduplicate: Whether to avoid designs of the experiment.
-            fallback_to_sample_polytope: Whether to sample the polytope when too many
-                designs violate a constraint.
-        """
-        super().__init__(
-            deduplicate=deduplicate,
-            seed=seed,
-            init_position=init_position,
-            fallback_to_sample_polytope=fallback_to_sample_polytope,
-        )
-        self.plan = MeasurementPlan.from_lists(plan)
-        self.proposals = Proposals()
 
 
 class DecoupledGenerator(BoTorchGenerator):

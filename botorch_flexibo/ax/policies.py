@@ -71,7 +71,8 @@ def build_policy(name: str, options: Mapping[str, Any]) -> Policy:
     Args:
         name: ``"lookahead"`` (look-ahead FlexiBO), ``"flexibo"`` (as published, on
             Sobol designs), ``"hvkg"`` (BoTorch's decoupled hypervolume knowledge
-            gradient) or ``"pabo"`` (agents and a supervisor).
+            gradient, for continuous parameters only) or ``"pabo"`` (agents and a
+            supervisor).
         options: Numbers and strings that its factory takes: ``beta``, ``num_designs``,
             ``quadrature_nodes``, ``loss``, ``num_pareto``, ``gate``, ``schedule``, ...
 

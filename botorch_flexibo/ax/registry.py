@@ -18,7 +18,8 @@ from ax.storage.transform_registry import register_transform
 
 from botorch_flexibo.ax.adapter import DecoupledTorchAdapter, PlannedAdapter
 from botorch_flexibo.ax.criteria import InitialDataAwaited, ObjectivesObserved
-from botorch_flexibo.ax.generator import DecoupledGenerator, PlannedSobolGenerator
+from botorch_flexibo.ax.generator import DecoupledGenerator
+from botorch_flexibo.ax.initial import PlannedSobolGenerator
 from botorch_flexibo.ax.transforms import (
     CompleteNoise,
     ExactLog,
@@ -28,7 +29,8 @@ from botorch_flexibo.ax.transforms import (
 )
 
 _OWN_TRANSFORMS = (SnapToArms, ExactLog, CompleteNoise, WinsorizeMeasured, MaximizeY)
-# Choices stay one column each, so that the search never leaves them.
+# Choices stay one column each, with the values that it may have: both generators choose
+# from these and never leave them.
 _X_TRANSFORMS = [
     SnapToArms,
     *(ExactLog if transform is Log else transform for transform in Mixed_transforms),

@@ -59,7 +59,9 @@ def flexibo_generation_strategy(
         init_plan: What to measure there: ``"coupled"`` (everything), ``"cheap_first"``
             (everything at up to three, then only the cheapest objective), or for each
             design the names of its metrics.
-        acquisition: ``"lookahead"``, ``"flexibo"``, ``"hvkg"`` or ``"pabo"``.
+        acquisition: ``"lookahead"``, ``"flexibo"``, ``"hvkg"`` or ``"pabo"``. An
+            experiment with integers or choices is refused by ``"hvkg"``, before its
+            first design: use ``"lookahead"``.
         acquisition_options: Options of the acquisition, see :func:`build_policy`.
         fidelity: The target of each parameter that is a fidelity, for example
             ``{"epochs": 81}``. The front is wanted there; trials may be elsewhere. For
@@ -109,7 +111,7 @@ def flexibo_generation_strategy(
         "seed": seed,
     }
     nodes = [
-        _initial_node(plan, n_init, seed, max_parallelism),
+        _initial_node(plan, n_init, seed, max_parallelism, acquisition),
         GenerationNode(
             name=_DECOUPLED,
             generator_specs=[
@@ -159,14 +161,22 @@ def _check_fidelity(fidelity: Mapping[str, float], acquisition: str) -> None:
 
 
 def _initial_node(
-    plan: list[list[str]], n_init: int, seed: int, max_parallelism: int | None
+    plan: list[list[str]],
+    n_init: int,
+    seed: int,
+    max_parallelism: int | None,
+    acquisition: str,
 ) -> GenerationNode:
     return GenerationNode(
         name=_INITIAL,
         generator_specs=[
             GeneratorSpec(
                 FlexiboGenerators.PLANNED_SOBOL,
-                generator_kwargs={"plan": plan, "seed": seed},
+                generator_kwargs={
+                    "plan": plan,
+                    "seed": seed,
+                    "followed_by": acquisition,
+                },
             )
         ],
         transition_criteria=[ObjectivesObserved(_DECOUPLED, n_init)],

@@ -18,25 +18,34 @@ from ax.core.optimization_config import (
     OptimizationConfig,
     PreferenceOptimizationConfig,
 )
-from ax.core.parameter import ChoiceParameter, ParameterType
+from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType
 from ax.core.parameter_constraint import ParameterConstraint
 from ax.core.search_space import SearchSpace
 from ax.exceptions.core import UserInputError
 from botorch.exceptions.errors import InputDataError, UnsupportedError
 
-from botorch_flexibo.ax import Costs, SetupCost, get_next_measurements
+from botorch_flexibo.ax import (
+    Costs,
+    SetupCost,
+    flexibo_generation_strategy,
+    get_next_measurements,
+)
 from tests.ax.helpers import (
     COSTS,
     DEPTH,
     KIND,
     RATE,
     WIDTH,
+    ParameterConfig,
+    attach,
     bare_client,
     initialized,
     new_client,
     quick_strategy,
     state_of,
 )
+
+LEVEL = ChoiceParameterConfig("level", [0.1, 0.5, 0.7], "float", is_ordered=True)
 
 
 def constrained(*constraints: str, objective: str = "-error, -energy") -> Client:
@@ -117,6 +126,20 @@ def with_equality() -> Client:
     return client
 
 
+def one_shot(*parameters: ParameterConfig) -> Client:
+    """With a strategy that needs continuous parameters."""
+    client = bare_client(*parameters)
+    strategy = flexibo_generation_strategy(COSTS, n_init=1, acquisition="hvkg")
+    client.set_generation_strategy(strategy)
+    return client
+
+
+def one_shot_with_data() -> Client:
+    client = one_shot(WIDTH, DEPTH)
+    attach(client, {"width": 0.5, "depth": 2}, "error", "energy")
+    return client
+
+
 UNSUPPORTED = {
     "a single objective": (
         lambda: with_objective("-error"),
@@ -181,6 +204,21 @@ UNSUPPORTED = {
         " [ParameterConstraint(1.0*width == 0.5)]. Replace one parameter"
         " by its expression in the others.",
     ),
+    "a one-shot acquisition and integers": (
+        lambda: one_shot(WIDTH, DEPTH),
+        'Expected continuous parameters for the acquisition "hvkg", but got integers or'
+        " choices: ['depth']. Set a strategy with acquisition=\"lookahead\".",
+    ),
+    "a one-shot acquisition and choices only": (
+        lambda: one_shot(KIND, LEVEL),
+        'Expected continuous parameters for the acquisition "hvkg", but got integers or'
+        " choices: ['kind', 'level']. Set a strategy with acquisition=\"lookahead\".",
+    ),
+    "a one-shot acquisition after other trials": (
+        one_shot_with_data,
+        'Expected continuous parameters for the acquisition "hvkg", but got integers or'
+        " choices: ['depth']. Set a strategy with acquisition=\"lookahead\".",
+    ),
 }
 
 
@@ -199,6 +237,14 @@ def test_experiments_without_a_choice_of_metrics_are_refused(
             get_next_measurements(client)
     assert str(info.value) == message
     assert state_of(client) == before
+
+
+def test_a_one_shot_acquisition_takes_continuous_and_fixed_parameters() -> None:
+    client = one_shot(RATE, WIDTH)
+    fixed = FixedParameter("stages", ParameterType.INT, 3)
+    client._experiment.search_space._parameters["stages"] = fixed
+    (measurement,) = get_next_measurements(client)
+    assert measurement.parameters["stages"] == 3
 
 
 @pytest.mark.parametrize(
