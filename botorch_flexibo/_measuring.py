@@ -24,6 +24,7 @@ from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.checks import check_floating, check_points, shape_of
+from botorch_flexibo.utils.rows import RowIndex
 from botorch_flexibo.utils.seeds import seeded
 
 # So many decisions in a row that ask only for what is given up end the run.
@@ -190,7 +191,8 @@ def check_request(
 
     Raises:
         InputDataError: If it is none, has a design that is not in the space of the
-            problem, or a tensor of the wrong dtype or device.
+            problem, a tensor of the wrong dtype or device, or a pair of a design and an
+            outcome more than once.
         BotorchTensorDimensionError: If a shape does not fit.
         InvalidCostError: If a predicted cost is negative or infinite.
     """
@@ -204,6 +206,7 @@ def check_request(
     check_points(X, "X", problem.bounds, "the bounds")
     problem._validate_designs(X)
     problem._validate_mask(mask, n=len(X))
+    _check_once(X, mask, policy)
     if cost is None:
         return request
     costs = check_floating(cost, "cost")
@@ -219,6 +222,22 @@ def check_request(
             f" known, but got {wrong[0].item()}. Bound the cost model of the policy."
         )
     return request
+
+
+def _check_once(X: Tensor, mask: Tensor, policy: str) -> None:
+    """Refuse a request that would pay for the same pair more than once."""
+    first = RowIndex(X).find(X)
+    counts = torch.zeros(mask.shape, dtype=torch.int64, device=X.device)
+    counts.index_add_(0, first, mask.to(counts))
+    repeated = (counts > 1).nonzero().tolist()
+    if repeated:
+        row, outcome = repeated[0]
+        asking = (first == row) & mask[:, outcome].to(X.device)
+        raise InputDataError(
+            f"Expected each outcome of a design at most once in a request of {policy},"
+            f" but got outcome {outcome} at {X[row].tolist()} in rows"
+            f" {asking.nonzero().flatten().tolist()}. Leave out all but one."
+        )
 
 
 def _stream(seed: int, row: int, part: int) -> int:

@@ -219,7 +219,7 @@ class Run:
         )
 
     def _why_nothing_is_left(self, state: DecoupledState) -> str:
-        choices = self._space.choices
+        choices = self._space.enumerated().choices
         some_left = choices is None or bool(state.open_outcomes(choices).any())
         if self._options.strict and some_left:
             return "unaffordable"

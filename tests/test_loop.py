@@ -39,6 +39,8 @@ from botorch_flexibo import (
     DecoupledModelFitter,
     FlexiBOFactory,
     InitialDesign,
+    LookaheadFactory,
+    PABOPolicy,
     ProgressBar,
     RandomPolicy,
     VariancePerCostPolicy,
@@ -52,8 +54,13 @@ from botorch_flexibo.models import (
     PaidCosts,
     SetupCostModel,
 )
-from botorch_flexibo.optim import EvaluationRequest
-from botorch_flexibo.policies import DecoupledState, Policy
+from botorch_flexibo.optim import EvaluationRequest, SearchOptions
+from botorch_flexibo.policies import (
+    DecoupledState,
+    DiscretizedPolicy,
+    Policy,
+    qlognparego_factory,
+)
 from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.test_functions import (
     DecoupledBraninCurrin,
@@ -533,6 +540,73 @@ def test_an_exhausted_table_was_measured_once_everywhere(policy: Policy) -> None
     assert set(problem.asked) == set(itertools.product(range(9), range(2)))
     assert torch.equal(history.Y, problem.Y[problem.indices(history.X)])
     assert history.total_cost == pytest.approx(problem.costs.sum().item(), rel=1e-12)
+
+
+class Grid(DecoupledProblem):
+    """Six designs of integers, without choices; the first outcome is dear."""
+
+    num_objectives = 2
+    dim = 2
+    discrete_inds = [0, 1]
+    continuous_inds: list[int] = []
+    outcome_names = ("dear", "cheap")
+    cost_unit = "s"
+    _bounds = [(0.0, 2.0), (0.0, 1.0)]
+    _ref_point = [-10.0, -10.0]
+    _max_hv = 100.0
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        return torch.stack([-(X - 1).square().sum(dim=-1), -X.sum(dim=-1)], dim=-1)
+
+    def cost(self, X: Tensor) -> Tensor:
+        return torch.tensor([10.0, 1.0]).to(X).expand(*X.shape[:-1], 2)
+
+
+LITTLE = SearchOptions(raw_samples=16, num_restarts=1, maxiter=5)
+LOOKAHEAD = LookaheadFactory(num_designs=6, quadrature_nodes=2)
+# Each exported policy, by the size of its batches.
+EXHAUSTIVE: dict[str, Callable[[int], Policy]] = {
+    "random": lambda q: RandomPolicy(),
+    "random, coupled": lambda q: RandomPolicy(torch.ones(1, 2, dtype=torch.bool)),
+    "coupled": lambda q: CoupledPolicy(q=q),
+    "coupled parego": lambda q: CoupledPolicy(qlognparego_factory, q=q),
+    "variance": lambda q: VariancePerCostPolicy(CoupledPolicy(q=q)),
+    "lookahead": lambda q: AcquisitionPolicy(LOOKAHEAD, q=q, options=LITTLE),
+    "discretized": lambda q: DiscretizedPolicy(flexibo(q)),
+    "pabo": lambda q: PABOPolicy(q=q, options=LITTLE),
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:A not p.d., added jitter:linear_operator.utils.warnings.NumericalWarning"
+)
+@pytest.mark.parametrize("q", [1, 3])
+@pytest.mark.parametrize("name", EXHAUSTIVE)
+def test_every_pair_of_a_grid_of_integers_is_paid_exactly_once(
+    name: str, q: int
+) -> None:
+    history = run(
+        Grid(),
+        EXHAUSTIVE[name](q),
+        budget=1e6,
+        initial=InitialDesign(2),
+        cost_model=fixed_costs(10.0, 1.0),
+    )
+    assert history.stop_reason == "exhausted"
+    asked = [
+        (r.design, outcome)
+        for r in history.records
+        for outcome, measured in enumerate(r.measured)
+        if measured
+    ]
+    assert sorted(asked) == list(itertools.product(range(6), range(2)))
+    assert history.total_cost == 66.0
+
+
+def test_a_strict_run_that_measured_a_whole_grid_lacked_no_money() -> None:
+    history = run(Grid(), budget=1e6, initial=InitialDesign(2), strict=True)
+    assert history.num_measurements == {"dear": 6, "cheap": 6}
+    assert history.stop_reason == "exhausted"
 
 
 def test_a_coupled_policy_exhausts_a_table_that_was_half_measured() -> None:

@@ -120,6 +120,10 @@ class DecoupledState:
         """
         return replace(self, space=replace(self.space, choices=choices))
 
+    def enumerated(self) -> DecoupledState:
+        """This state with choices if they are few, see ``SearchSpace.enumerated``."""
+        return replace(self, space=self.space.enumerated())
+
     @property
     def measured(self) -> Tensor:
         """Which outcomes are measured, a ``n x m``-dim boolean tensor."""

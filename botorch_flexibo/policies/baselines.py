@@ -19,6 +19,7 @@ from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import per_cost
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.policies._spares import free_masks, open_once, spare_designs
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.utils.fronts import (
     front_mask,
@@ -26,6 +27,7 @@ from botorch_flexibo.utils.fronts import (
     improvement_cells,
 )
 from botorch_flexibo.utils.posterior import marginal_moments
+from botorch_flexibo.utils.rows import unique_rows
 
 CoupledFactory = Callable[[ModelList, DecoupledState], AcquisitionFunction]
 
@@ -138,12 +140,14 @@ class RandomPolicy(Policy):
         masks = self.evaluation_masks
         masks = torch.eye(m, dtype=torch.bool) if masks is None else masks
         masks = masks if state.failures is None else state.failures.open_masks(masks)
+        state = state.enumerated()
         designs = state.choices
         if designs is None:
             designs = state.space.sample(1, seed=state.seed)
-        costs = state.outcome_costs(designs) @ masks.to(designs).T  # n x k
-        taken = ~state.open_outcomes(designs)
-        free = (taken.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
+        costs, free = free_masks(designs, masks, state)
+        if state.choices is None and not free.any():
+            designs = spare_designs(state, 1)
+            costs, free = free_masks(designs, masks, state)
         if not free.any():
             raise CandidateGenerationError(
                 "Expected a pair that is not measured and costs at most"
@@ -166,9 +170,9 @@ class CoupledPolicy(Policy):
     r"""Measures all outcomes of the design that a coupled acquisition likes best.
 
     On a finite set, the ``max_candidates`` designs whose mean plus one standard
-    deviation improves the hypervolume of the predicted front most are scored; on a
-    continuous space ``optimize_acqf`` is used. Outcomes already measured are not
-    measured again.
+    deviation improves the hypervolume of the predicted front most are scored; on other
+    spaces ``optimize_acqf`` is used, and a random design replaces one that is measured
+    or chosen already. Outcomes already measured are not measured again.
 
     Example:
         >>> CoupledPolicy()(model, state).evaluation_mask.tolist()
@@ -252,11 +256,12 @@ class CoupledPolicy(Policy):
             state: The data so far and what is known about the problem.
 
         Returns:
-            A ``q x d``-dim tensor of designs and the ``q``-dim tensor of their values.
+            Up to ``q`` distinct designs and the tensor of their values.
 
         Raises:
             CandidateGenerationError: If every design is fully measured.
         """
+        state = state.enumerated()
         # Pruning and restarts draw from the global generator.
         with manual_seed(state.seed):
             acqf = self.acqf_factory(model, state)
@@ -287,12 +292,8 @@ class CoupledPolicy(Policy):
             anything = torch.ones_like(state.measured[0])
             tried, bounds = state.failures, state.bounds
             X = torch.stack([tried.original(x, anything, bounds) for x in X])
-        # Where nothing is left to measure, a random design takes its place.
-        known = ~state.open_outcomes(X).any(dim=-1)
-        spare = state.space.sample(len(X), seed=state.seed)
-        X = torch.where(known.unsqueeze(-1), spare, X)
-        # q = 1 comes without its dimension.
-        return X, torch.as_tensor(values).reshape(-1)
+        # Values of q = 1 come without their dimension.
+        return open_once(X, torch.as_tensor(values).reshape(-1), state)
 
     def _best_choices(
         self,
@@ -301,7 +302,7 @@ class CoupledPolicy(Policy):
         state: DecoupledState,
         choices: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        candidates = self._screen(model, state, choices)
+        candidates = unique_rows(self._screen(model, state, choices))
         picks: list[int] = []
         values = []
         with torch.no_grad():

@@ -257,6 +257,34 @@ def test_a_batch_with_a_design_that_makes_no_sense_measures_none_of_it() -> None
     assert problem.asked == [[[True, True]]]  # the initial design
 
 
+@pytest.mark.parametrize("again", [[True, False], [True, True]], ids=["equal", "more"])
+def test_a_batch_that_pays_for_a_pair_twice_measures_none_of_it(
+    again: list[bool],
+) -> None:
+    problem = Watched()
+    batch = EvaluationRequest(
+        torch.cat([x, x + 0.1, x, x]),
+        torch.tensor([[False, True], [True, True], [True, False], again]),
+    )
+    refused(
+        lambda: run(batch, problem=problem),
+        InputDataError,
+        "Expected each outcome of a design at most once in a request of Scripted, but"
+        " got outcome 0 at [0.25, 0.75] in rows [2, 3]. Leave out all but one.",
+    )
+    assert problem.asked == [[[True, True]]]  # the initial design
+
+
+def test_a_batch_may_measure_the_outcomes_of_a_design_one_by_one() -> None:
+    problem = Watched()
+    batch = EvaluationRequest(
+        x.repeat(3, 1), torch.tensor([[0, 1], [0, 0], [1, 0]]) > 0
+    )
+    history = run(batch, problem=problem)
+    assert history.stop_reason == "budget"
+    assert problem.asked[1:3] == [[[False, True]], [[True, False]]]
+
+
 @pytest.mark.parametrize(
     "empty",
     [with_mask(MASK & False), EvaluationRequest(x[:0], MASK[:0])],

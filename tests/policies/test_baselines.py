@@ -103,7 +103,9 @@ def missing_pairs(state: DecoupledState) -> set[Pair]:
 
 
 class SumOfInputs(AcquisitionFunction):
-    """Prefers the largest inputs, whatever the model says."""
+    """Prefers the largest inputs, whatever the model says and whatever is pending."""
+
+    X_pending: Tensor | None = None
 
     @t_batch_mode_transform()
     def forward(self, X: Tensor) -> Tensor:
@@ -249,6 +251,125 @@ def test_random_never_exceeds_max_cost(fitted: Fitted) -> None:
         assert request.cost.item() == pytest.approx(4 + request.X[0, 0].item())
     with pytest.raises(CandidateGenerationError, match=r"costs at most 3\.9"):
         RandomPolicy()(model, replace(state, max_cost=3.9))
+
+
+# --- spaces with separate values ------------------------------------------------------
+
+LEVELS = [0.0, 0.5, 1.0]
+# 9 designs, 10,201 (too many for a list), and infinitely many.
+SEPARATE = {
+    "few": SearchSpace(PROBLEM.bounds, discrete_dims={0: LEVELS, 1: LEVELS}),
+    "many": SearchSpace(
+        PROBLEM.bounds, discrete_dims=dict.fromkeys((0, 1), np.linspace(0, 1, 101))
+    ),
+    "mixed": SearchSpace(PROBLEM.bounds, cat_dims={0: LEVELS}),
+    "constrained": SearchSpace(
+        PROBLEM.bounds,
+        discrete_dims={0: LEVELS},
+        inequality_constraints=[(torch.tensor([1]), torch.ones(1).double(), 0.95)],
+    ),
+}
+ON_SEPARATE = pytest.mark.parametrize("space", SEPARATE.values(), ids=SEPARATE)
+
+
+def half_known(state: DecoupledState, space: SearchSpace) -> DecoupledState:
+    """What is drawn first is measured, and one more design on its first outcome."""
+    X = torch.cat([space.sample(1, seed=state.seed), space.sample(9, seed=4)])
+    X = X[[0, int((X != X[0]).any(dim=-1).to(torch.int8).argmax())]]
+    Y = PROBLEM(X)
+    Y[1, 1] = math.nan
+    return replace(state, X=X, Y=Y, space=space)
+
+
+@ON_SEPARATE
+def test_random_goes_on_where_the_first_draw_is_measured(
+    fitted: Fitted, space: SearchSpace
+) -> None:
+    model, state = fitted
+    for seed in range(8):
+        state = half_known(replace(state, seed=seed), space)
+        request = RandomPolicy()(model, state)
+        assert request.X.shape == (1, 2)
+        assert request.evaluation_mask.sum() == 1
+        assert state.open_outcomes(request.X)[request.evaluation_mask].all()
+        assert torch.equal(space.feasible(space.project(request.X)), request.X)
+
+
+@SINGULAR
+def test_few_separate_values_are_the_same_as_their_designs_as_choices(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    few = SEPARATE["few"]
+    state = half_known(state, few)
+    choices = torch.cartesian_prod(torch.tensor(LEVELS), torch.tensor(LEVELS)).double()
+    for policy in (RandomPolicy(), VariancePerCostPolicy(CoupledPolicy(q=3))):
+        request = ask(policy, model, state)
+        same = ask(policy, model, state.with_choices(choices))
+        assert torch.equal(request.X, same.X)
+        assert torch.equal(request.evaluation_mask, same.evaluation_mask)
+
+
+@ON_SEPARATE
+def test_random_ends_when_all_it_could_draw_is_too_dear(
+    fitted: Fitted, space: SearchSpace
+) -> None:
+    model, state = fitted
+    state = replace(half_known(state, space), max_cost=0.5)
+    with pytest.raises(CandidateGenerationError, match=r"at most 0\.5"):
+        RandomPolicy()(model, state)
+
+
+@pytest.mark.parametrize("space", [SearchSpace(PROBLEM.bounds), *SEPARATE.values()])
+@pytest.mark.parametrize("known", [False, True], ids=["open", "measured"])
+def test_a_batch_whose_picks_are_one_design_measures_others_too(
+    fitted: Fitted, space: SearchSpace, known: bool
+) -> None:
+    """The preferred design is the upper corner, for each pick of a batch."""
+    model, state = fitted
+    state = half_known(state, space)
+    if not space.is_mixed:  # only there a random design may be measured already
+        state = replace(state, seed=state.seed + 1)
+    corner = torch.ones(1, 2, dtype=torch.float64)
+    if known:
+        state = told(state, corner, torch.ones(1, 2, dtype=torch.bool))
+    design = CoupledPolicy(sum_of_inputs, q=3, num_restarts=1, raw_samples=16)
+    for policy in (design, VariancePerCostPolicy(design)):
+        request = ask(policy, model, state)
+        assert len(request.X.unique(dim=0)) == len(request.X) == 3
+        assert bool((request.X == corner).all(dim=-1).any()) is not known
+        assert (request.evaluation_mask.any(dim=-1)).all()
+        assert state.open_outcomes(request.X)[request.evaluation_mask].all()
+        assert request.acq_value is not None
+        assert request.acq_value.shape == (3,)
+
+
+def test_a_batch_is_smaller_where_fewer_designs_are_left(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botorch_flexibo.optim.space._MAX_ENUMERATED", 2)
+    model, state = fitted
+    few = torch.tensor([[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]]).double()
+    space = SearchSpace(PROBLEM.bounds, discrete_dims={0: LEVELS, 1: [0.5]})
+    policy = CoupledPolicy(sum_of_inputs, q=3, num_restarts=1, raw_samples=16)
+    for left in (2, 1):
+        state = replace(state, X=few[left:], Y=PROBLEM(few[left:]), space=space)
+        request = ask(policy, model, state)
+        assert sorted(request.X.tolist()) == few[:left].tolist()
+        assert request.acq_value is not None
+        assert len(request.acq_value) == left
+    state = replace(state, X=few, Y=PROBLEM(few))
+    with pytest.raises(CandidateGenerationError, match="are fully measured"):
+        ask(policy, model, state)
+
+
+@SINGULAR
+def test_copies_of_a_choice_are_measured_once(fitted: Fitted) -> None:
+    model, state = fitted
+    state = state.with_choices(state.choices[[12, 12, 13, 12, 13]])
+    for design in (CoupledPolicy(q=4), CoupledPolicy(sum_of_inputs, q=4)):
+        request = ask(design, model, state)
+        assert len(request.X) == len(request.X.unique(dim=0)) == 2
 
 
 # --- coupled --------------------------------------------------------------------------
