@@ -56,7 +56,7 @@ def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
 def _lookahead(
     problem: DecoupledProblem,
     *,
-    q: int = 8,
+    q: int = 25,
     part: float = 0.1,
     price: float = 1 / 50,
     **options: Any,

@@ -290,7 +290,7 @@ def test_no_pair_is_tried_more_often_than_allowed(name: str, max_attempts: int) 
         if num_choices is None
         else problem.discretize(num_choices, seed=1),
         on_failure=TolerateFailures(max_attempts=max_attempts, max_in_a_row=100),
-        callbacks=[lambda history: len(history.records) > 20],
+        callbacks=[lambda history: len(history.records) > 15],
     )
     counts = attempts(history)
     assert len(counts) > 0

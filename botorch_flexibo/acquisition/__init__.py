@@ -4,6 +4,7 @@ from botorch_flexibo.acquisition.baseline import MeasuredBaseline
 from botorch_flexibo.acquisition.cost_aware import (
     DecoupledCostUtility,
     LogDamped,
+    SharedPrice,
     per_cost,
     unweighted,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "LinearScalarizationKnowledgeGradient",
     "LogDamped",
     "MeasuredBaseline",
+    "SharedPrice",
     "per_cost",
     "qFlexiBOLookahead",
     "unweighted",

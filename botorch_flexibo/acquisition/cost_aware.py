@@ -103,6 +103,38 @@ def check_decision_cost(cost: object) -> float:
     return price
 
 
+def _whole_price(cost: Tensor) -> Tensor:
+    """The part of its decision's price that a measurement bears by default: all."""
+    return torch.ones_like(cost)
+
+
+@dataclass(frozen=True)
+class SharedPrice:
+    r"""The part of a decision's price that a measurement of a filled batch bears.
+
+    A batch ends after ``q`` measurements, or once it costs ``batch_cost``. Of
+    measurements that cost ``c`` each it holds about ``batch_cost / c``, and never more
+    than ``q`` or less than one: each bears ``clamp(c / batch_cost, 1 / q, 1)`` of the
+    price. Charged with the whole, a cheap measurement would have to pay alone for a
+    decision that asks for many.
+
+    Attributes:
+        q: The largest number of measurements per decision.
+        batch_cost: The cost at which a batch ends.
+
+    Example:
+        >>> SharedPrice(q=8, batch_cost=10.0)(torch.tensor([1.0, 5.0, 40.0]))
+        tensor([0.1250, 0.5000, 1.0000])
+    """
+
+    q: int
+    batch_cost: float = torch.inf
+
+    def __call__(self, cost: Tensor) -> Tensor:
+        """Part of the price for a tensor of costs, of the same shape."""
+        return (cost / self.batch_cost).clamp(1 / self.q, 1.0)
+
+
 class DecoupledCostUtility(CostAwareUtility):
     r"""Value per cost, with its own set of measured outcomes for every point.
 
@@ -138,7 +170,8 @@ class DecoupledCostUtility(CostAwareUtility):
             decision_cost: The price of one decision, in the unit of the costs: of
                 waking up the optimiser and whoever measures. It is added once to the
                 cost of a joint batch. With it, a dear measurement that tells much may
-                beat a cheap one that tells little but more per cost.
+                beat a cheap one that tells little but more per cost. A search that
+                fills a batch charges each measurement with its :class:`SharedPrice`.
 
         Raises:
             InvalidCostError: If the price of a decision is negative or not finite.
@@ -148,6 +181,7 @@ class DecoupledCostUtility(CostAwareUtility):
         self.cost_model = cost_model
         self.weighting = weighting
         self.decision_cost = price
+        self.decision_share: Callable[[Tensor], Tensor] = _whole_price
 
     def outcome_costs(self, X: Tensor) -> Tensor:
         r"""Predicted cost of each outcome at each point, measured alone.
@@ -182,13 +216,42 @@ class DecoupledCostUtility(CostAwareUtility):
                 is so far from the smallest that their ratio overflows.
             BotorchTensorDimensionError: If the mask does not fit ``X`` and the model.
         """
+        return self.with_decision(self.measurement_cost(X, X_evaluation_mask))
+
+    def with_decision(self, cost: Tensor) -> Tensor:
+        r"""Add what measurements bear of the price of their decision.
+
+        Args:
+            cost: A tensor of costs, of any shape.
+
+        Returns:
+            ``cost + decision_cost * decision_share(cost)``.
+        """
+        return cost + self.decision_cost * self.decision_share(cost)
+
+    def measurement_cost(
+        self, X: Tensor, X_evaluation_mask: Tensor | None = None
+    ) -> Tensor:
+        r"""As :meth:`cost`, without the decision.
+
+        Args:
+            X: A ``batch_shape x q x d``-dim tensor of designs.
+            X_evaluation_mask: A ``q x m``-dim boolean tensor of the outcomes to measure
+                at each point. None means all.
+
+        Returns:
+            A ``batch_shape``-dim tensor of total costs.
+
+        Raises:
+            InvalidCostError: As :meth:`cost`.
+            BotorchTensorDimensionError: As :meth:`cost`.
+        """
         if isinstance(self.cost_model, CostModel):
             cost = self.cost_model.joint_cost(X, X_evaluation_mask)
             if X_evaluation_mask is None or X_evaluation_mask.any():
                 check_costs(cost)
-        else:
-            cost = masked_sum(self.outcome_costs(X), X_evaluation_mask)
-        return cost + self.decision_cost
+            return cost
+        return masked_sum(self.outcome_costs(X), X_evaluation_mask)
 
     def forward(
         self,

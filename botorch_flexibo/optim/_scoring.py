@@ -36,8 +36,10 @@ def masked_costs(
     if not isinstance(utility, DecoupledCostUtility):
         return None
     with torch.no_grad():
-        costs = [utility.cost(X.unsqueeze(-2), mask[None]) for mask in masks]
-        return torch.stack(costs, dim=-1) - utility.decision_cost
+        costs = [
+            utility.measurement_cost(X.unsqueeze(-2), mask[None]) for mask in masks
+        ]
+        return torch.stack(costs, dim=-1)
 
 
 def values_at_costs(
@@ -56,4 +58,4 @@ def values_at_costs(
         gains = masked_values(acq_function, X, mask, size)
     finally:
         acq_function.cost_aware_utility = utility
-    return utility.weigh(gains, costs + utility.decision_cost)
+    return utility.weigh(gains, utility.with_decision(costs))

@@ -2,7 +2,7 @@ r"""Optimisation of decoupled acquisition functions over designs and outcomes.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,9 +16,10 @@ from botorch.exceptions.errors import (
     UnsupportedError,
 )
 from botorch.logging import shape_to_str
+from botorch.models.model import Model
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
+from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, SharedPrice
 from botorch_flexibo.models.cost import CostModel
 from botorch_flexibo.optim.candidates import (
     ContinuousCandidates,
@@ -101,7 +102,10 @@ def optimize_acqf_decoupled(
             whose ``cost_aware_utility`` is a ``DecoupledCostUtility``.
         batch_cost: A batch ends early once its predicted cost reaches this. With the
             cost of one dear measurement, cheap ones fill a batch until a dear one is
-            worth more. Needs predicted costs, as ``max_cost`` does.
+            worth more. Needs predicted costs, as ``max_cost`` does. With a price of
+            the decision, the first pick is charged with its part of it, as one of as
+            many measurements like it as fill the batch (``SharedPrice``); the others
+            with none.
         options: The effort of the search.
 
     Returns:
@@ -141,7 +145,9 @@ def optimize_acqf_decoupled(
     taken = _taken(acq_function, X_avoid, X_avoid_evaluation_mask)
     options = SearchOptions() if options is None else options
     kind = ContinuousCandidates if space.choices is None else FiniteCandidates
-    with _restored(acq_function):
+    with _restored(acq_function) as utility:
+        if utility is not None:
+            utility.decision_share = SharedPrice(q, min(batch_cost, max_cost))
         _condition_costs(
             acq_function,
             acq_function.X_pending,
@@ -336,16 +342,18 @@ def _condition_costs(
 
 
 @contextmanager
-def _restored(acq_function: DecoupledAcquisitionFunction) -> Iterator[None]:
-    """Put mask, pending points and costs back on exit."""
+def _restored(
+    acq_function: DecoupledAcquisitionFunction,
+) -> Iterator[DecoupledCostUtility | None]:
+    """Put mask, pending points and costs, which it yields, back on exit."""
     utility = getattr(acq_function, "cost_aware_utility", None)
     if not isinstance(utility, DecoupledCostUtility):
         utility = None
-    costs = None if utility is None else (utility.cost_model, utility.decision_cost)
+    costs = None if utility is None else _costs(utility)
     mask = acq_function.X_evaluation_mask
     pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
     try:
-        yield
+        yield utility
     finally:
         if acq_function.X_pending is not pending[0]:
             # Without a mask of its own, pending points may have no mask either, and
@@ -355,4 +363,10 @@ def _restored(acq_function: DecoupledAcquisitionFunction) -> Iterator[None]:
             acq_function.set_X_pending(*pending)
         acq_function.X_evaluation_mask = mask
         if utility is not None and costs is not None:
-            utility.cost_model, utility.decision_cost = costs
+            utility.cost_model, utility.decision_cost, utility.decision_share = costs
+
+
+def _costs(
+    utility: DecoupledCostUtility,
+) -> tuple[Model, float, Callable[[Tensor], Tensor]]:
+    return utility.cost_model, utility.decision_cost, utility.decision_share

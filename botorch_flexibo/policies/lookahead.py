@@ -41,7 +41,8 @@ class LookaheadFactory:
         num_designs: The largest number of reference designs. None takes 128 for two
             outcomes and 64 for more, where values cost their square.
         weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
-        decision_cost: The price of one decision, in the unit of the costs.
+        decision_cost: The price of one decision, in the unit of the costs. What fills a
+            batch shares it, see :class:`SharedPrice`.
         improvement_weight: The weight of improving the front of measured designs, see
             :class:`MeasuredBaseline`; outcomes that cost at least a tenth of the
             dearest are decisive. 0 values knowledge alone; with ``beta=1.0``, 0.3 has

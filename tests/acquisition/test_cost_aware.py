@@ -20,6 +20,7 @@ from botorch_flexibo.acquisition import (
     DecoupledCostUtility,
     FlexiBO,
     LogDamped,
+    SharedPrice,
     per_cost,
     unweighted,
 )
@@ -317,6 +318,20 @@ def test_a_dear_measurement_may_be_worth_more_per_decision_than_a_cheap_one():
     # 12 / (10 + p) exceeds 2 / (1 + p) from p = .8 on.
     assert values(0.8) == pytest.approx([12 / 10.8] * 2)
     assert values(9.0) == pytest.approx([12 / 19, 0.2])
+
+
+@dtypes
+@pytest.mark.parametrize("batch_cost", [0.7, 12.0, math.inf])
+@pytest.mark.parametrize("q", [1, 3, 25])
+def test_measurements_of_a_full_batch_bear_one_price_together(q, batch_cost, dtype):
+    costs = torch.tensor([[1e-3, 0.5, 0.7], [2.0, 12.0, 400.0]], dtype=dtype)
+    utility = DecoupledCostUtility(fixed_costs(1.0), decision_cost=6.0)
+    utility.decision_share = SharedPrice(q, batch_cost)
+    borne = utility.with_decision(costs) - costs
+    assert borne.dtype == dtype
+    for cost, part in torch.stack([costs, borne], dim=-1).reshape(-1, 2).tolist():
+        size = 1.0 * q if math.isinf(batch_cost) else min(q, batch_cost / cost)
+        assert part == pytest.approx(6.0 / max(1.0, size), rel=1e-4)
 
 
 @pytest.mark.parametrize("price", [-1.0, math.nan, math.inf])

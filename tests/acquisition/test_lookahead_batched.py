@@ -619,21 +619,22 @@ def test_num_elements_bounds_what_the_expectation_allocates(q, m, variables, nod
     assert bound / 20 <= largest.numel <= allowed
 
 
-@pytest.mark.parametrize("nodes", [1, 6])
 @pytest.mark.parametrize(
-    ("m", "mask", "limit"),
+    ("m", "mask", "limit", "nodes"),
     [
-        (2, [[True, False]], 20_000),
-        (2, [[True, True]], 20_000),
-        (2, [[True, False], [True, True]], 50_000),
-        (3, [[False, True, False]], 40_000),
-        (3, [[True, True, False]], 60_000),
-        (3, [[True, False, False], [False, False, True]], 60_000),
-        (3, [[True, False, False], [False, False, False]], 300_000),
-        (3, [[True, False, False], [True, False, False]], 300_000),
-        (4, [[True, False, False, False]], 200_000),
-        (4, [[True, False, True, False]], 400_000),
-        (4, [[True, False, False, False], [True, False, False, False]], 400_000),
+        (2, [[True, False]], 20_000, 1),
+        (2, [[True, False]], 20_000, 6),
+        (2, [[True, True]], 20_000, 6),
+        (2, [[True, False], [True, True]], 50_000, 6),
+        (3, [[False, True, False]], 40_000, 6),
+        (3, [[True, True, False]], 60_000, 1),
+        (3, [[True, True, False]], 60_000, 6),
+        (3, [[True, False, False], [False, False, True]], 60_000, 6),
+        (3, [[True, False, False], [False, False, False]], 300_000, 6),
+        (3, [[True, False, False], [True, False, False]], 300_000, 6),
+        (4, [[True, False, False, False]], 200_000, 6),
+        (4, [[True, False, True, False]], 400_000, 6),
+        (4, [[True, False, False, False], [True, False, False, False]], 400_000, 6),
     ],
     ids=str,
 )

@@ -17,8 +17,8 @@ from botorch_flexibo import (
 )
 from botorch_flexibo.test_functions import NASBench201
 
-BUDGET = 6.5 * 3600.0
-NUM_INITIAL = 10
+BUDGET = 5.5 * 3600.0
+NUM_INITIAL = 8
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import ModelList
 from botorch.utils.transforms import t_batch_mode_transform
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -792,9 +792,35 @@ def test_a_decision_is_paid_once_per_batch(finite):
         given = None if k == 0 else (request.X[:k], request.evaluation_mask[:k])
         acqf.set_X_pending(*(given or (None,)))
         gain = acqf.gains(request.X[k : k + 1])[0, request.evaluation_mask[k]].item()
-        price = costs[k].item() + (10.0 if k == 0 else 0.0)
+        # The first bears its part: four fill the batch.
+        price = costs[k].item() + (10.0 / 4 if k == 0 else 0.0)
         assert request.acq_value[k].item() == pytest.approx(gain / price)
     assert acqf.cost_aware_utility.decision_cost == 10.0
+
+
+@given(
+    dear=st.floats(1.0, 40.0),
+    price=st.floats(0.0, 30.0),
+    q=st.integers(1, 12),
+    per_batch=st.integers(1, 12),
+)
+def test_a_batch_is_of_the_kind_that_is_worth_most_per_cost(dear, price, q, per_batch):
+    class Flat(Hills):
+        def gains(self, X: Tensor) -> Tensor:
+            return self.heights.expand(len(X), 2)
+
+    cost = tensor(10.0, 10.0 / per_batch)
+    acqf = Flat((dear, 1.0), costs=tuple(cost.tolist()), decision_cost=price)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=rand(12, 2, seed=3), q=q, batch_cost=10.0
+    )
+    # Brute force over whole batches of one kind: one dear, or as many cheap as fit.
+    size = tensor(1.0, float(min(q, per_batch)))
+    worth = size * tensor(dear, 1.0) / (size * cost + price)
+    assume(abs(worth[0] - worth[1]) > 1e-9 * worth.sum())
+    kind = int(worth.argmax())
+    assert request.evaluation_mask[0].tolist() == SINGLES[kind].tolist()
+    assert request.acq_value[0].item() == pytest.approx(worth[kind].item())
 
 
 def test_the_price_of_a_decision_is_no_part_of_the_limits():
@@ -889,6 +915,7 @@ def test_everything_is_put_back_after_an_error_on_a_continuous_space(pending, ca
     assert_as_found(acqf, before)
     assert acqf.cost_aware_utility.cost_model is costs
     assert acqf.cost_aware_utility.decision_cost == 7.0
+    assert acqf.cost_aware_utility.with_decision(tensor(1.0)) == 8.0
 
 
 @pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
@@ -902,6 +929,7 @@ def test_costs_are_put_back_after_a_batch(finite):
     assert_as_found(acqf, before)
     assert acqf.cost_aware_utility.cost_model is costs
     assert acqf.cost_aware_utility.decision_cost == 7.0
+    assert acqf.cost_aware_utility.with_decision(tensor(1.0)) == 8.0
     assert costs(CENTRES[:1]).tolist() == [[15.0, 11.0]]
 
 
