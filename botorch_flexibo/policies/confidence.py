@@ -19,33 +19,36 @@ from botorch_flexibo.utils.checks import finite_number
 
 @dataclass(frozen=True)
 class ExponentialBeta:
-    r"""An exponentially distributed ``beta``, drawn anew at every decision.
+    r"""An exponentially distributed ``beta`` above a bound, drawn at every decision.
 
-    Randomised upper confidence bounds draw ``beta`` from a shifted exponential
-    distribution [Takeno2023randomized]_; here it is not shifted. Most boxes are narrow,
-    so that decisions go after the front that is nearly known, and from time to time a
-    wide one asks for what a narrow one takes for certain: with the default,
-    ``sqrt(beta)`` is above 1 in three of eight decisions, above 2 in one of 55.
+    ``beta = shift + (mean - shift) e`` with ``e`` standard exponential, as randomised
+    upper confidence bounds draw it [Takeno2023randomized]_. Most boxes are narrow, so
+    that decisions go after the front that is nearly known, and from time to time a wide
+    one asks for what a narrow one takes for certain; none is so narrow that means count
+    as certain.
 
     Attributes:
-        mean: The mean of ``beta``, positive.
+        mean: The mean of ``beta``.
+        shift: The smallest ``beta``: at least 0, less than the mean.
 
     Example:
-        >>> ExponentialBeta()(seed=0) > 0
+        >>> ExponentialBeta()(seed=0) > 0.5
         True
         >>> ExponentialBeta()(seed=0) == ExponentialBeta()(seed=0)
         True
     """
 
     mean: float = 1.0
+    shift: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the mean."""
-        mean = finite_number(self.mean)
-        if mean is None or mean <= 0:
+        """Check the numbers."""
+        mean, shift = finite_number(self.mean), finite_number(self.shift)
+        if mean is None or shift is None or not 0 <= shift < mean:
             raise InputDataError(
-                f"Expected a finite mean > 0, but got {self.mean!r}. Pass a number as"
-                " beta for boxes that are always of the same width."
+                f"Expected finite numbers 0 <= shift < mean, but got {self.shift!r} and"
+                f" {self.mean!r}. Pass a number as beta for boxes that are always of"
+                " the same width."
             )
 
     def __call__(self, seed: int) -> float:
@@ -59,4 +62,4 @@ class ExponentialBeta:
         """
         generator = torch.Generator().manual_seed(seed)
         draw = torch.empty(1, dtype=torch.float64).exponential_(generator=generator)
-        return self.mean * draw.item()
+        return self.shift + (self.mean - self.shift) * draw.item()
