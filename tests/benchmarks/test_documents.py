@@ -90,25 +90,31 @@ def test_a_table_says_what_is_stored(
 
 @pytest.mark.parametrize("ratio", ["10:1", "1:1"])
 def test_drawn_widths_do_what_is_written(ratio: str) -> None:
-    drawn, fixed = "look-ahead FlexiBO", "look-ahead FlexiBO, beta=1"
-    curves = Store(RESULTS, "study", None, (drawn, fixed), f"({ratio})").curves()
+    methods = {
+        "drawn from 1/2": "look-ahead FlexiBO",
+        "drawn from 0": "look-ahead FlexiBO, beta from 0",
+        "beta = 1": "look-ahead FlexiBO, beta=1",
+    }
+    fixed = methods["beta = 1"]
+    seeds, known = (0, 1, 2, 3, 4), tuple(methods.values())
+    curves = Store(RESULTS, "study", seeds, known, f"({ratio})").curves()
     table = table_below(
         (ROOT / "docs/results.md").read_text("utf-8"), "| drawn or fixed | regret |"
     )
     written = rows([line.replace("*", "") for line in table])
     regret = regrets(curves)
-    gap = regret[drawn] - regret[fixed]
-    assert len(gap.dropna()) == 35
-    compared = [
-        f"{gap.mean():.2f} +- {interval(gap):.2f}",
-        f"{(gap < 0).sum()} / {(gap > 0).sum()}",
-    ]
+    assert len(regret.dropna()) == 35
     last = curves[curves["spent"] == curves["spent"].max()]
-    for name, method in (("drawn", drawn), ("beta = 1", fixed)):
+    for name, method in methods.items():
+        gap = regret[method] - regret[fixed]
+        compared = [
+            f"{gap.mean():.2f} +- {interval(gap):.2f}",
+            f"{(gap < 0).sum()} / {(gap > 0).sum()}",
+        ]
         end = last[last["method"] == method]
         assert written[f"{ratio}, {name}"] == [
             f"{regret[method].mean():.2f}",
-            *(compared if method == drawn else ["", ""]),
+            *(["", ""] if method == fixed else compared),
             f"{end['identified'].mean():.2f}",
             f"{end['measured'].mean():.2f}",
             f"{(end['identified'] < 0.5).sum()} of {len(end)}",
