@@ -148,7 +148,7 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     "look-ahead FlexiBO, beta=4, weight 0.3": _variant(
         beta=4.0, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, beta from 0": _variant(beta=ExponentialBeta(shift=0.0)),
+    "look-ahead FlexiBO, beta from 1/2": _variant(beta=ExponentialBeta(shift=0.5)),
     "look-ahead FlexiBO, weight 0.3": _variant(improvement_weight=0.3),
     "look-ahead FlexiBO, batches of 1": _variant(q=1),
     "look-ahead FlexiBO, batches of 2": _variant(q=2, part=math.inf),

@@ -19,27 +19,27 @@ from botorch_flexibo.utils.checks import finite_number
 
 @dataclass(frozen=True)
 class ExponentialBeta:
-    r"""An exponentially distributed ``beta`` above a bound, drawn at every decision.
+    r"""An exponentially distributed ``beta``, drawn anew at every decision.
 
     ``beta = shift + (mean - shift) e`` with ``e`` standard exponential, as randomised
     upper confidence bounds draw it [Takeno2023randomized]_. Most boxes are narrow, so
     that decisions go after the front that is nearly known, and from time to time a wide
-    one asks for what a narrow one takes for certain; none is so narrow that means count
-    as certain.
+    one asks for what a narrow one takes for certain: with the default,
+    ``sqrt(beta)`` is above 1 in three of eight decisions, above 2 in one of 55.
 
     Attributes:
         mean: The mean of ``beta``.
         shift: The smallest ``beta``: at least 0, less than the mean.
 
     Example:
-        >>> ExponentialBeta()(seed=0) > 0.5
+        >>> ExponentialBeta(shift=0.5)(seed=0) > 0.5
         True
         >>> ExponentialBeta()(seed=0) == ExponentialBeta()(seed=0)
         True
     """
 
     mean: float = 1.0
-    shift: float = 0.5
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -91,8 +91,8 @@ def test_a_table_says_what_is_stored(
 @pytest.mark.parametrize("ratio", ["10:1", "1:1"])
 def test_drawn_widths_do_what_is_written(ratio: str) -> None:
     methods = {
-        "drawn from 1/2": "look-ahead FlexiBO",
-        "drawn from 0": "look-ahead FlexiBO, beta from 0",
+        "drawn from 0": "look-ahead FlexiBO",
+        "drawn from 1/2": "look-ahead FlexiBO, beta from 1/2",
         "beta = 1": "look-ahead FlexiBO, beta=1",
     }
     fixed = methods["beta = 1"]

@@ -49,9 +49,9 @@ def test_a_draw_is_above_its_bound_and_depends_on_the_seed_alone(
     assert beta == pytest.approx(shift + (mean - shift) * unit, rel=1e-12)
 
 
-@pytest.mark.parametrize("mean", [0.0, -1.0, 0.5, math.nan, math.inf, "2", None, True])
+@pytest.mark.parametrize("mean", [0.0, -1.0, math.nan, math.inf, "2", None, True])
 def test_means_that_are_none_are_refused(mean: Any) -> None:
-    message = f"Expected finite numbers 0 <= shift < mean, but got 0.5 and {mean!r}."
+    message = f"Expected finite numbers 0 <= shift < mean, but got 0.0 and {mean!r}."
     with pytest.raises(InputDataError, match=f"^{re.escape(message)}"):
         ExponentialBeta(mean)
 
