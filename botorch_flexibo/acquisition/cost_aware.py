@@ -114,7 +114,7 @@ class SharedPrice:
 
     A batch ends after ``q`` measurements, or once it costs ``batch_cost``. Of
     measurements that cost ``c`` each it holds about ``batch_cost / c``, and never more
-    than ``q`` or less than one: each bears ``clamp(c / batch_cost, 1 / q, 1)`` of the
+    than ``q`` or fewer than one: each bears ``clamp(c / batch_cost, 1 / q, 1)`` of the
     price. Charged with the whole, a cheap measurement would have to pay alone for a
     decision that asks for many.
 
@@ -171,7 +171,8 @@ class DecoupledCostUtility(CostAwareUtility):
                 waking up the optimiser and whoever measures. It is added once to the
                 cost of a joint batch. With it, a dear measurement that tells much may
                 beat a cheap one that tells little but more per cost. A search that
-                fills a batch charges each measurement with its :class:`SharedPrice`.
+                fills a batch charges its first pick with a :class:`SharedPrice` and the
+                others with none.
 
         Raises:
             InvalidCostError: If the price of a decision is negative or not finite.

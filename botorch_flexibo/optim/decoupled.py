@@ -2,7 +2,7 @@ r"""Optimisation of decoupled acquisition functions over designs and outcomes.""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from botorch.exceptions.errors import (
     UnsupportedError,
 )
 from botorch.logging import shape_to_str
-from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, SharedPrice
@@ -349,7 +348,9 @@ def _restored(
     utility = getattr(acq_function, "cost_aware_utility", None)
     if not isinstance(utility, DecoupledCostUtility):
         utility = None
-    costs = None if utility is None else _costs(utility)
+    costs = None
+    if utility is not None:
+        costs = utility.cost_model, utility.decision_cost, utility.decision_share
     mask = acq_function.X_evaluation_mask
     pending = acq_function.X_pending, acq_function.X_pending_evaluation_mask
     try:
@@ -364,9 +365,3 @@ def _restored(
         acq_function.X_evaluation_mask = mask
         if utility is not None and costs is not None:
             utility.cost_model, utility.decision_cost, utility.decision_share = costs
-
-
-def _costs(
-    utility: DecoupledCostUtility,
-) -> tuple[Model, float, Callable[[Tensor], Tensor]]:
-    return utility.cost_model, utility.decision_cost, utility.decision_share

@@ -326,12 +326,13 @@ def test_a_dear_measurement_may_be_worth_more_per_decision_than_a_cheap_one():
 def test_measurements_of_a_full_batch_bear_one_price_together(q, batch_cost, dtype):
     costs = torch.tensor([[1e-3, 0.5, 0.7], [2.0, 12.0, 400.0]], dtype=dtype)
     utility = DecoupledCostUtility(fixed_costs(1.0), decision_cost=6.0)
-    utility.decision_share = SharedPrice(q, batch_cost)
-    borne = utility.with_decision(costs) - costs
-    assert borne.dtype == dtype
-    for cost, part in torch.stack([costs, borne], dim=-1).reshape(-1, 2).tolist():
-        size = 1.0 * q if math.isinf(batch_cost) else min(q, batch_cost / cost)
-        assert part == pytest.approx(6.0 / max(1.0, size), rel=1e-4)
+    utility.decision_share = share = SharedPrice(q, batch_cost)
+    parts = share(costs)
+    assert parts.dtype == dtype
+    for cost, part in zip(costs.flatten(), parts.flatten(), strict=True):
+        size = min(q, batch_cost / cost.item())
+        assert part.item() == pytest.approx(1 / max(1.0, size), rel=1e-6)
+    torch.testing.assert_close(utility.with_decision(costs), costs + 6.0 * parts)
 
 
 @pytest.mark.parametrize("price", [-1.0, math.nan, math.inf])

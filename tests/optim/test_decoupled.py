@@ -823,6 +823,15 @@ def test_a_batch_is_of_the_kind_that_is_worth_most_per_cost(dear, price, q, per_
     assert request.acq_value[0].item() == pytest.approx(worth[kind].item())
 
 
+def test_a_batch_that_max_cost_ends_is_paid_by_what_fits():
+    acqf = Hills((1.0, 0.0), costs=(2.0, 9.0), decision_cost=10.0)
+    request = optimize_acqf_decoupled(
+        acqf, BOUNDS, choices=CENTRES[:1], q=8, max_cost=4.0
+    )
+    # Two of them cost 4: half of the price each.
+    assert request.acq_value[0].item() == pytest.approx(1.0 / (2.0 + 10.0 / 2))
+
+
 def test_the_price_of_a_decision_is_no_part_of_the_limits():
     acqf = Hills(costs=(3.0, 2.0), decision_cost=100.0)
     request = optimize_acqf_decoupled(acqf, BOUNDS, q=9, max_cost=10.0, options=QUICK)
