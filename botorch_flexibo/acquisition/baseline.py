@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -18,6 +19,20 @@ from botorch_flexibo.utils.moving_front import (
     joined_hypervolume,
 )
 from botorch_flexibo.utils.rows import RowIndex
+
+
+class Stage(NamedTuple):
+    r"""A step of measuring designs, and the front of those that are past it.
+
+    Attributes:
+        required: A ``m``-dim boolean tensor: a design is past it once these outcomes
+            are measured.
+        before: A ``m``-dim boolean tensor: only designs where these are measured
+            already are valued at this step.
+    """
+
+    required: Tensor
+    before: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +51,11 @@ class MeasuredBaseline:
     decisive count as predicted: they are cheap to measure. Where everything is decisive
     this is the expected hypervolume improvement of completing a design.
 
+    Where the decisive outcomes were measured before, the same is added for each outcome
+    ``i`` that is not decisive, with ``B`` the designs where it is measured too, and
+    ``X`` those where ``S`` measures it: a trained network whose latency is predicted
+    well is worth the little that measuring it costs.
+
     Attributes:
         X: A ``n x d``-dim tensor of designs, at the fidelities they were measured at.
         evaluation_mask: A ``n x m``-dim boolean tensor of the outcomes measured there.
@@ -47,8 +67,11 @@ class MeasuredBaseline:
         >>> X = torch.rand(3, 2, dtype=torch.double)
         >>> mask = torch.tensor([[True, True], [True, False], [False, True]])
         >>> baseline = MeasuredBaseline(X, mask, decisive=torch.tensor([True, False]))
-        >>> baseline.complete(X, torch.tensor([[False, True]]).expand(3, 2)).tolist()
-        [True, True, False]
+        >>> training, latency = torch.eye(2, dtype=torch.bool).unsqueeze(-2)
+        >>> [step.tolist() for step in baseline.passes(X, training.expand(3, 2))]
+        [[False, False, True], [False, False, False]]
+        >>> [step.tolist() for step in baseline.passes(X, latency.expand(3, 2))]
+        [[False, False, False], [False, True, False]]
     """
 
     X: Tensor
@@ -96,51 +119,57 @@ class MeasuredBaseline:
                 " masks of this model."
             )
 
-    def front_designs(self, X_pending: Tensor | None, mask: Tensor | None) -> Tensor:
-        r"""Designs that count, pending measurements taken as made.
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """First what is decisive, then that with each of the other outcomes."""
+        others = torch.diag(~self.decisive)[~self.decisive]
+        first = Stage(self.decisive, torch.zeros_like(self.decisive))
+        return first, *(Stage(self.decisive | one, self.decisive) for one in others)
+
+    def front_designs(
+        self, X_pending: Tensor | None, mask: Tensor | None
+    ) -> list[Tensor]:
+        r"""Designs that are past each stage, pending measurements taken as made.
 
         Args:
             X_pending: A ``n' x d``-dim tensor of pending designs, or None.
             mask: A ``n' x m``-dim boolean tensor of their outcomes. None means all.
 
         Returns:
-            A ``k x d``-dim tensor of designs.
+            A ``k x d``-dim tensor of designs for each of ``stages``.
         """
-        designs = [self.X[(self.evaluation_mask | ~self.decisive).all(dim=-1)]]
+        X, known = self.X, self.evaluation_mask
         if X_pending is not None:
-            if mask is None:
-                mask = self.decisive.expand(len(X_pending), -1)
-            designs.append(X_pending[self.complete(X_pending, mask)])
-        return torch.cat(designs)
+            asked = True if mask is None else mask
+            X = torch.cat([X, X_pending])
+            known = torch.cat([known, self._measured(X_pending) | asked])
+        return [X[_contains(known, stage.required)] for stage in self.stages]
 
-    def complete(self, X: Tensor, mask: Tensor) -> Tensor:
-        r"""Whether the decisive outcomes of designs are measured or asked for.
-
-        Args:
-            X: A ``batch_shape x q x d``-dim tensor of designs.
-            mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
-
-        Returns:
-            A ``batch_shape x q``-dim boolean tensor.
-        """
-        known = mask | ~self.decisive
-        if len(self.X) > 0 and not known.all():
-            row = self._rows.find(X)
-            known = known | (self.evaluation_mask[row] & (row >= 0).unsqueeze(-1))
-        return known.all(dim=-1).expand(X.shape[:-1])
-
-    def completes(self, X: Tensor, mask: Tensor) -> Tensor:
-        r"""Whether designs are complete with the outcomes asked for, and were not.
+    def passes(self, X: Tensor, mask: Tensor) -> list[Tensor]:
+        r"""Whether the outcomes asked for take designs past each stage.
 
         Args:
             X: A ``batch_shape x q x d``-dim tensor of designs.
             mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
 
         Returns:
-            A ``batch_shape x q``-dim boolean tensor.
+            A ``batch_shape x q``-dim boolean tensor for each of ``stages``. Designs
+            that were past it are not among them, nor those that were not at it.
         """
-        before = self.complete(X, torch.zeros_like(mask))
-        return self.complete(X, mask) & ~before
+        known = self._measured(X)
+        return [
+            _contains(known, stage.before)
+            & ~_contains(known, stage.required)
+            & _contains(known | mask, stage.required)
+            for stage in self.stages
+        ]
+
+    def _measured(self, X: Tensor) -> Tensor:
+        """What is measured of designs, ``batch_shape x q x m``."""
+        if len(self.X) == 0:
+            return self.decisive.new_zeros(*X.shape[:-1], len(self.decisive))
+        row = self._rows.find(X)
+        return self.evaluation_mask[row] & (row >= 0).unsqueeze(-1)
 
     @cached_property
     def _rows(self) -> RowIndex:
@@ -183,3 +212,7 @@ class MeasuredBaseline:
             evaluation_mask=self.evaluation_mask.to(like.device),
             decisive=self.decisive.to(like.device),
         )
+
+
+def _contains(known: Tensor, required: Tensor) -> Tensor:
+    return (known | ~required).all(dim=-1)

@@ -262,7 +262,8 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         variables = [count for count in mask.sum(dim=0).tolist() if count > 0]
         num_points = len(self.X_designs)
         if self._baseline is not None:
-            num_points = max(num_points, self._front.shape[-2])
+            sizes = [front.shape[-2] for front in self._fronts]
+            num_points = max(num_points, *sizes)
         per_batch = self._num_models * num_elements(
             num_points,
             self.num_outputs,
@@ -290,12 +291,12 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         ).sum(dim=0)
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
-            counts = at_target & self._baseline.completes(X, mask)  # s x b x q
             joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
-            nodes = self.quadrature_nodes
-            gain = gain + self._baseline.improvement(
-                self._front, joining, counts, nodes
-            )
+            passes = self._baseline.passes(X, mask)
+            for front, counts in zip(self._fronts, passes, strict=True):
+                gain = gain + self._baseline.improvement(
+                    front, joining, at_target & counts, self.quadrature_nodes
+                )
         return gain
 
     def _reduction(
@@ -378,11 +379,14 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             volumes = volume(self._corners)
             self._current = torch.tensordot(self._term_weights, volumes, dims=1)
             if self._baseline is not None:
-                self._front = self._baseline_front(self._baseline)
+                pending = self.X_pending, self.X_pending_evaluation_mask
+                self._fronts = [
+                    self._front(designs)
+                    for designs in self._baseline.front_designs(*pending)
+                ]
 
-    def _baseline_front(self, baseline: MeasuredBaseline) -> Tensor:
-        """Posterior means of the measured designs, ``s x k x m``, and the origin."""
-        X = baseline.front_designs(self.X_pending, self.X_pending_evaluation_mask)
+    def _front(self, X: Tensor) -> Tensor:
+        """Posterior means of designs at the target, ``s x k x m``, and the origin."""
         X = X[(self._at_target(X) == X).all(dim=-1)]
         means = [gp.moments(gp.whiten(X))[0] for gp in self._gps]
         Y = self._stack(means) * self.weights - self.ref_point
