@@ -161,7 +161,9 @@ def test_a_design_counts_once_what_is_decisive_is_measured_or_asked_for(
     x = torch.tensor([[0.95, 0.99]]).double() if row is None else X[[row]]
     baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(*decisive))
     asked = flags(*mask).unsqueeze(0)
-    assert baseline.complete(x, asked).item() is counts
+    # Where outcome 0 is measured and decisive, the design counted before.
+    was = decisive == (1, 0) and row == 6
+    assert baseline.passes(x, asked)[0].item() is (counts and not was)
     # Against a front that all designs improve.
     empty = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(*decisive))
     if row is None:
@@ -171,13 +173,82 @@ def test_a_design_counts_once_what_is_decisive_is_measured_or_asked_for(
 
 
 def test_a_design_of_the_front_does_not_join_it_again() -> None:
-    """Its other outcome moves its mean up or down: that improves nothing."""
+    """Measured again, its outcome moves its mean up or down: that improves nothing."""
     baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0), weight=1.0)
-    asked = flags(0, 1).unsqueeze(0)
-    assert baseline.complete(X[[6]], asked).item()
-    assert not baseline.completes(X[[6]], asked).item()
-    assert improvements(lookahead(2), baseline, X[[6]].unsqueeze(0), asked).item() == 0
-    assert baseline.completes(STRANGERS[:1], ~asked).item()
+    for row, mask in ((6, (1, 0)), (0, (0, 1)), (0, (1, 1))):
+        asked = flags(*mask).unsqueeze(0)
+        assert not any(step.item() for step in baseline.passes(X[[row]], asked))
+        value = improvements(lookahead(2), baseline, X[[row]].unsqueeze(0), asked)
+        assert value.item() == 0
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_completing_a_trained_design_improves_the_front_of_complete_ones(
+    m: int,
+) -> None:
+    """Only the outcome asked for has to be complete, and only where it was not."""
+    model, weight = fitted(m, noise=1e-4), 0.7
+    known = ALL_BUT[:, :m].clone()
+    known[:5, 1] = False  # trained, nothing else
+    decisive, asked = (
+        flags(*(k == 0 for k in range(m))),
+        flags(*(k == 1 for k in range(m))),
+    )
+    baseline = MeasuredBaseline(X, known, decisive, weight)
+    front = moments(model, X[known[:, 0] & known[:, 1]])[0]
+    trained = X[known[:, 0] & ~known[:, 1]]
+    actual = improvements(
+        lookahead(m, model=model), baseline, trained.unsqueeze(-2), asked.unsqueeze(0)
+    )
+    expected = [
+        weight * brute_force(model, front, x, 1, reference(m)) for x in trained.split(1)
+    ]
+    assert max(expected) > 1e-2
+    assert actual.tolist() == pytest.approx(expected, abs=1e-9)
+    # Not where nothing was trained, nor together with the training.
+    strangers = torch.cat([STRANGERS, X[[5, 7]]]).unsqueeze(-2)
+    nothing = improvements(
+        lookahead(m, model=model), baseline, strangers, asked.unsqueeze(0)
+    )
+    assert nothing.abs().max().item() == 0
+    for passed in baseline.passes(strangers, (asked | decisive).unsqueeze(0))[1:]:
+        assert not passed.any()
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_where_everything_is_decisive_there_is_one_stage(m: int) -> None:
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :m], torch.ones(m, dtype=torch.bool))
+    assert len(baseline.stages) == 1
+    assert len(baseline.front_designs(None, None)) == 1
+
+
+def test_several_outcomes_of_trained_designs_are_worth_the_sum() -> None:
+    known = ALL_BUT & flags(1, 0, 0)
+    baseline = MeasuredBaseline(X, known, flags(1, 0, 0))
+    acqf = lookahead(3, quadrature_nodes=1)  # the others do not move along
+    trained = X[known[:, 0]].unsqueeze(-2)
+    one, other, both = (
+        improvements(acqf, baseline, trained, flags(*mask).unsqueeze(0))
+        for mask in ((0, 1, 0), (0, 0, 1), (0, 1, 1))
+    )
+    assert (one > 0.1).any()
+    torch.testing.assert_close(both, one + other)
+
+
+def test_a_trained_design_is_completed_once() -> None:
+    acqf, asked = lookahead(2), flags(0, 1).unsqueeze(0)
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2] & flags(1, 0), flags(1, 0))
+    x = X[[0]]
+    before = improvements(acqf, baseline, x.unsqueeze(0), asked)
+    acqf.set_X_pending(x, asked)
+    pending = improvements(acqf, baseline, x.unsqueeze(0), asked)
+    assert before.item() > 0.1
+    assert 0 <= pending.item() < 0.05 * before.item()
+    known = ALL_BUT[:, :2] & flags(1, 0)
+    known[0, 1] = True
+    acqf.set_X_pending(None)
+    taken = MeasuredBaseline(X, known, flags(1, 0))
+    assert improvements(acqf, taken, x.unsqueeze(0), asked).item() == 0
 
 
 def test_what_is_pending_counts_as_measured() -> None:
@@ -208,7 +279,8 @@ def test_only_designs_at_the_target_fidelity_count() -> None:
     # Nor do measurements at other fidelities make a front.
     measured = MeasuredBaseline(low, flags(1, 1).unsqueeze(0), flags(1, 0))
     acqf.set_baseline(measured)
-    assert acqf._front.shape[-2] == 1  # the reference point alone
+    # the reference point alone
+    assert [front.shape[-2] for front in acqf._fronts] == [1, 1]
 
 
 @pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]], ids=str)
@@ -233,6 +305,41 @@ def test_the_gradient_is_right(mask: list[list[int]]) -> None:
     acqf.X_evaluation_mask = torch.tensor(mask, dtype=torch.bool)
     candidates = STRANGERS[: len(mask)].unsqueeze(0).clone().requires_grad_()
     assert torch.autograd.gradcheck(acqf, (candidates,))
+
+
+@pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]], ids=str)
+@pytest.mark.parametrize("mask", [[[0, 1]], [[0, 1], [1, 0]]], ids=str)
+def test_batches_with_trained_designs_are_valued_one_by_one(
+    mask: list[list[int]], batch_shape: list[int]
+) -> None:
+    acqf, q = lookahead(2), len(mask)
+    known = ALL_BUT[:, :2] & flags(1, 0)
+    acqf.set_baseline(MeasuredBaseline(X, known, flags(1, 0), weight=5.0))
+    acqf.X_evaluation_mask = torch.tensor(mask, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(5)
+    batches = torch.rand(*batch_shape, q, 2, generator=generator, dtype=torch.float64)
+    count = max(1, math.prod(batch_shape))
+    batches[..., 0, :] = X[:count].reshape(*batch_shape, 2)
+    with torch.no_grad():
+        values = acqf(batches)
+        single = [acqf(x).item() for x in batches.reshape(-1, q, 2)]
+        acqf.set_baseline(None)
+        alone = acqf(batches)
+    assert (values > alone + 0.01).any()
+    assert values.flatten().tolist() == pytest.approx(single, rel=1e-9, abs=1e-12)
+
+
+def test_the_gradient_next_to_trained_designs_is_that_of_the_gain() -> None:
+    """Whether a design is trained jumps: there is no slope to climb."""
+    acqf, mask = lookahead(2, quadrature_nodes=2), flags(0, 1).unsqueeze(0)
+    gradients = []
+    for baseline in (None, MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0))):
+        acqf.set_baseline(baseline)
+        acqf.X_evaluation_mask = mask
+        x = (X[:6] + 1e-9).unsqueeze(-2).requires_grad_()
+        (gradient,) = torch.autograd.grad(acqf(x).sum(), x)
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients)
 
 
 def test_costs_divide_gain_and_improvement_alike() -> None:

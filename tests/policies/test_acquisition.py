@@ -16,6 +16,7 @@ from botorch.exceptions.errors import (
 from botorch.models import ModelListGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
+from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
 from botorch_flexibo import (
@@ -390,6 +391,30 @@ def test_what_is_decisive_goes_by_designs_whose_set_up_is_not_paid(
     assert acqf._baseline is not None
     assert acqf._baseline.decisive.tolist() == [True, False]
     assert LookaheadFactory(improvement_weight=0)(model, state)._baseline is None
+
+
+@pytest.mark.parametrize("dear", [5.0, 1000.0])
+def test_cheap_outcomes_of_trained_designs_are_worth_more_than_what_they_tell(
+    fitted: Fitted, dear: float
+) -> None:
+    problem, (_, state) = DecoupledBraninCurrin(), fitted
+    Y = problem(state.X)
+    trained = is_non_dominated(Y)
+    Y[trained, 1] = math.nan
+    model = fit_decoupled_model(state.X, Y, bounds=problem.bounds)
+    costs = FixedCostModel(torch.tensor([dear, 1.0], dtype=torch.float64))
+    state = replace(state, Y=Y, cost_model=costs)
+    values = []
+    for weight in (0.0, 0.1):
+        acqf = LookaheadFactory(beta=1.0, improvement_weight=weight)(model, state)
+        acqf.X_evaluation_mask = torch.tensor([[False, True]])
+        with torch.no_grad():
+            values.append(acqf(state.choices.unsqueeze(-2)))
+    worth = values[1] - values[0]
+    assert trained.sum() > 1
+    assert (worth[:8][trained] > 1e-4).any()
+    # Where both are decisive, what completes a design is worth as much.
+    assert worth[:8][~trained].abs().max() == worth[8:].abs().max() == 0
 
 
 @pytest.mark.parametrize("unit", [0.01, 0.029, 1.0, 1e6])
