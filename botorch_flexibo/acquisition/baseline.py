@@ -190,19 +190,22 @@ class MeasuredBaseline:
         Returns:
             A ``s x b``-dim tensor.
         """
-        if not counts.any():
-            return (0.0 * joining.start).sum(dim=(-2, -1))
-        start = torch.where(counts.unsqueeze(-1), joining.start, 0.0)
+        nothing = (0.0 * joining.start).sum(dim=(-2, -1))
+        rows = counts.any(dim=-1).any(dim=0).nonzero().squeeze(-1)
+        if len(rows) == 0:
+            return nothing
+        counts = counts[:, rows]
+        start = torch.where(counts.unsqueeze(-1), joining.start[:, rows], 0.0)
         directions, still = {}, {}
-        (s, b), k = start.shape[:2], front.shape[-2]
+        shape = *start.shape[:2], front.shape[-2]
         for i, moves in joining.directions.items():
-            directions[i] = moves * counts.unsqueeze(-2)
-            nowhere = front.new_zeros(1).expand(s, b, moves.shape[-2], k)
-            still[i] = MovingOutcome(front[:, None, :, i].expand(s, b, k), nowhere)
+            directions[i] = moves[:, rows] * counts.unsqueeze(-2)
+            nowhere = front.new_zeros(1).expand(*shape[:2], moves.shape[-2], shape[-1])
+            still[i] = MovingOutcome(front[:, None, :, i].expand(shape), nowhere)
         joining = Joining(start, directions)
         then = expected_hypervolume(front, still, joining, num_nodes)
         now = joined_hypervolume(front, torch.zeros_like(start[:, :1]))
-        return self.weight * (then - now)
+        return nothing.index_copy(1, rows, self.weight * (then - now))
 
     def to(self, like: Tensor) -> MeasuredBaseline:
         """The same with designs of another dtype, on another device."""
