@@ -2,6 +2,8 @@ r"""The measuring part of a run: ask, record, pay, and note what failed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -72,12 +74,19 @@ class Measuring:
         self._strict = strict
         self._num_idle = 0
 
-    def measure(self, decision: Decision, seed: int) -> str:
+    def measure(
+        self, decision: Decision, seed: int, belief: Callable[[], Model | None]
+    ) -> str:
         r"""Measure and pay design by design until the budget is spent.
+
+        A request may state no costs, and what it states may be too little once a part
+        of it has failed: a set-up that others were to share is to be paid again. In
+        strict runs such parts are priced anew.
 
         Args:
             decision: What is asked for.
             seed: The seed of the measurement at the first design.
+            belief: The costs that are believed now, None if nothing is known of them.
 
         Returns:
             Why the run ends now, or ``"running"``.
@@ -86,12 +95,16 @@ class Measuring:
         if predicted is None:
             predicted = torch.full((len(X),), torch.nan)
         self._num_idle += 1
+        some_failed = False
         for k in range(len(X)):
-            if self._strict and self.ledger.spent + float(predicted[k]) > self._budget:
+            if not self._affordable(float(predicted[k])):
                 return "unaffordable"
             x = X[k : k + 1]
             for j, mask in enumerate(self._parts(x, masks[k : k + 1])):
                 self._num_idle = 0
+                doubtful = self._strict and (some_failed or bool(predicted[k].isnan()))
+                if doubtful and not self._affordable(_price(belief(), x, mask)):
+                    return "unaffordable"
                 answer = self._answer(x, mask, _stream(seed, k, j))
                 first, seconds = k + j == 0, decision.policy_seconds
                 self.ledger.book(
@@ -103,6 +116,7 @@ class Measuring:
                     effort=decision.effort if first else _NO_EFFORT,
                 )
                 self._note_failures(X[k], answer)
+                some_failed |= any(answer.failed)
                 if self.ledger.spent >= self._budget:
                     return "budget"
                 if self.failures.all_closed:
@@ -142,6 +156,10 @@ class Measuring:
         if cost_model is None:
             return EvaluationRequest(X, mask)
         return EvaluationRequest(X, mask, cost=predicted_costs(cost_model, X, mask))
+
+    def _affordable(self, price: float) -> bool:
+        """Whether something may be started; what is not known (NaN) may."""
+        return not (self._strict and self.ledger.spent + price > self._budget)
 
     def _parts(self, X: Tensor, mask: Tensor) -> list[Tensor]:
         """What is not given up of a request, in the parts in which it is measured.
@@ -238,6 +256,13 @@ def _check_once(X: Tensor, mask: Tensor, policy: str) -> None:
             f" but got outcome {outcome} at {X[row].tolist()} in rows"
             f" {asking.nonzero().flatten().tolist()}. Leave out all but one."
         )
+
+
+def _price(cost_model: Model | None, X: Tensor, mask: Tensor) -> float:
+    """What one measurement is believed to cost, NaN if that is not known."""
+    if cost_model is None:
+        return float("nan")
+    return float(predicted_costs(cost_model, X, mask))
 
 
 def _stream(seed: int, row: int, part: int) -> int:

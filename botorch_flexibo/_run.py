@@ -31,6 +31,8 @@ from botorch_flexibo.utils.seeds import seeded
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
 _SEED_STRIDE = 1_000_003
+# Twice this, and what policies add to it, is a seed that PyTorch takes.
+_NUM_SEEDS = 2**61
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,9 @@ class Run:
             if missing is None:
                 self.stop_reason = "failing"
                 return
-            self._measure(self._recorded(Decision(number=0, request=missing)))
+            # Negative: another random stream than that of any decision.
+            retry = self._measurement_seed(-len(self._ledger.records))
+            self._measure(self._recorded(Decision(number=0, request=missing)), retry)
         self._learn(fit=fit)
 
     def decide(self, policy: Policy) -> None:
@@ -123,7 +127,7 @@ class Run:
         self._decision += 1
         # Read even if the decision is: costs are learned step by step.
         state = self._state(policy)
-        decision = self._record.decision(self._ledger.X)
+        decision = self._record.decision(self._ledger.X, self._problem.num_objectives)
         if decision is None:
             decision = self._ask(policy, state)
             if decision is None:
@@ -258,12 +262,14 @@ class Run:
                 " the run was started, or use another file."
             )
 
-    def _measure(self, decision: Decision) -> None:
-        self.stop_reason = self._measuring.measure(decision, self._measurement_seed())
+    def _measure(self, decision: Decision, seed: int | None = None) -> None:
+        seed = self._measurement_seed() if seed is None else seed
+        self.stop_reason = self._measuring.measure(decision, seed, self._belief)
 
     def _recorded(self, decision: Decision) -> Decision:
         """Record a decision that follows from the problem alone."""
-        old = self._record.decision(decision.request.X)
+        X, mask = decision.request[:2]
+        old = self._record.decision(X, mask.shape[-1])
         if old is None:
             self._record.add_decision(decision)
         else:
@@ -331,14 +337,33 @@ class Run:
             self._num_learned_costs = num_paid
         return self._cost_model
 
+    def _belief(self) -> Model | None:
+        """The costs believed after all payments, None if nothing is known of them.
+
+        What the policy is told next is learned on its own, from the same payments.
+        """
+        if len(self._ledger.records) == 0:
+            return self._cost_model
+        if self._cost_model is None:
+            return FixedCostModel(self._ledger.mean_costs())
+        if not isinstance(self._cost_model, CostModel):
+            return self._cost_model
+        with seeded(self._measurement_seed()):
+            return self._cost_model.update(self._ledger.paid_costs())
+
     # --- seeds ------------------------------------------------------------------------
 
     def _policy_seed(self) -> int:
         """Even numbers: never the seed of a measurement's noise."""
-        return 2 * (self._options.seed * _SEED_STRIDE + self._decision)
+        return 2 * self._stream(self._decision)
 
-    def _measurement_seed(self) -> int:
-        return 2 * (self._options.seed * _SEED_STRIDE + self._decision) + 1
+    def _measurement_seed(self, stream: int | None = None) -> int:
+        return 2 * self._stream(self._decision if stream is None else stream) + 1
+
+    def _stream(self, number: int) -> int:
+        """The number of one of the run's random streams."""
+        stream = self._options.seed * _SEED_STRIDE + number
+        return stream if stream < _NUM_SEEDS else stream % _NUM_SEEDS
 
 
 def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:

@@ -69,11 +69,12 @@ class RunRecord:
         """How a message names the entry that was read last."""
         return ""
 
-    def decision(self, like: Tensor) -> Decision | None:
+    def decision(self, like: Tensor, num_outcomes: int) -> Decision | None:
         r"""Read the next entry, a decision.
 
         Args:
-            like: A tensor with the dtype and device of designs.
+            like: A ``... x d``-dim tensor with the dtype and device of designs.
+            num_outcomes: The number of outcomes ``m``.
 
         Returns:
             The decision, None if the record has ended.
@@ -147,12 +148,19 @@ class FileRecord(RunRecord):
         """How a message names the entry that was read last."""
         return self._journal.where(self._next - 1)
 
-    def decision(self, like: Tensor) -> Decision | None:
+    def decision(self, like: Tensor, num_outcomes: int) -> Decision | None:
         """Read the next entry, a decision."""
+        d = like.shape[-1]
 
         def read(values: dict[str, Any]) -> Decision:
-            X = like.new_tensor(_matrix(values["X"], _number, columns=like.shape[-1]))
-            mask = torch.tensor(_matrix(values["mask"], _truth), device=like.device)
+            X = like.new_tensor(_matrix(values["X"], _number, columns=d))
+            mask = torch.tensor(
+                _matrix(values["mask"], _truth, columns=num_outcomes),
+                dtype=torch.bool,
+                device=like.device,
+            )
+            # A request without designs has no rows to tell the number of columns.
+            X, mask = X.reshape(-1, d), mask.reshape(-1, num_outcomes)
             cost = values["cost"]
             if cost is not None:
                 cost = like.new_tensor(_numbers(cost))
@@ -359,11 +367,11 @@ def _nested(value: object) -> Any:
 
 
 def _matrix(
-    rows: object, item: Callable[[object], _T], *, columns: int | None = None
+    rows: object, item: Callable[[object], _T], *, columns: int
 ) -> list[list[_T]]:
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list):
         raise TypeError(f"expected rows, got {_short(rows)}")
     table = [[item(value) for value in row] for row in rows]
-    if len({len(row) for row in table}) != 1 or columns not in (None, len(table[0])):
+    if any(len(row) != columns for row in table):
         raise ValueError("rows of the wrong length")
     return table

@@ -27,6 +27,10 @@ from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.checks import check_seed, finite_number, is_count
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
+from botorch_flexibo.utils.rows import unique_rows
+
+# Where drawn designs are the same, so many times as many are drawn.
+_MANY = 32
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,7 @@ class InitialDesign:
             InputDataError: If a cheap-first design is asked for without a cost model.
             InvalidCostError: If a believed cost is not positive and finite.
         """
-        if choices is None:
-            X = problem.discretize(self.num_designs, seed=seed)
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            X = choices[torch.randperm(len(choices), generator=generator)]
-            X = X[: self.num_designs]
+        X = self._designs(problem, seed, choices)
         mask = torch.ones(len(X), problem.num_objectives, dtype=torch.bool)
         if self.num_complete is not None and self.num_complete < len(X):
             if cost_model is None:
@@ -105,6 +104,22 @@ class InitialDesign:
             return EvaluationRequest(X, mask)
         check_costs(posterior_mean(cost_model, X))  # before anything is paid
         return EvaluationRequest(X, mask, cost=predicted_costs(cost_model, X, mask))
+
+    def _designs(
+        self, problem: DecoupledProblem, seed: int, choices: Tensor | None
+    ) -> Tensor:
+        """Distinct designs: fewer only where a finite space has fewer, or few draws."""
+        if choices is None:
+            choices = problem.choices
+        if choices is not None:
+            choices = unique_rows(choices)
+            generator = torch.Generator().manual_seed(seed)
+            X = choices[torch.randperm(len(choices), generator=generator)]
+            return X[: self.num_designs]
+        X = unique_rows(problem.discretize(self.num_designs, seed=seed))
+        if len(X) < self.num_designs:  # separate values: draws may be the same
+            X = unique_rows(problem.discretize(_MANY * self.num_designs, seed=seed))
+        return X[: self.num_designs]
 
 
 def run_decoupled_optimization(
@@ -194,10 +209,12 @@ def run_decoupled_optimization(
     for value, name, kind in kinds:
         _check_kind(value, name, kind)
     _check_run(problem, budget, seed, choices, callbacks)
+    _check_cost_model(cost_model, problem)
+    choices = problem.choices if choices is None else choices
     options = RunOptions(
         budget=float(budget),
         cost_model=cost_model,
-        choices=problem.choices if choices is None else choices,
+        choices=None if choices is None else unique_rows(choices),
         seed=int(seed),
         strict=strict,
         on_failure=on_failure,
@@ -232,6 +249,7 @@ def _check_run(
     check_seed(seed)
     if choices is not None:
         check_within(choices, "choices", problem.bounds)
+        problem._validate_designs(choices)
         if len(choices) == 0:
             raise InputDataError(
                 "Expected at least one design in choices, but got none. Leave choices"
@@ -243,6 +261,16 @@ def _check_run(
             f"Expected callbacks to be a sequence of functions, but got {callbacks!r}."
             " Pass () for none."
         )
+
+
+def _check_cost_model(cost_model: Model | None, problem: DecoupledProblem) -> None:
+    """Refuse costs of other outcomes, which would be taken for those of all."""
+    if cost_model is None or cost_model.num_outputs == problem.num_objectives:
+        return
+    raise InputDataError(
+        f"Expected a cost_model with {problem.num_objectives} outputs, one per outcome,"
+        f" but got {cost_model.num_outputs}. Pass the cost of every outcome."
+    )
 
 
 def _run(

@@ -37,6 +37,7 @@ from botorch_flexibo import (
 from botorch_flexibo.exceptions import ExperimentLockedError, ExperimentStorageError
 from botorch_flexibo.failures import RaiseFailures, TolerateFailures
 from botorch_flexibo.models import LogNormalCostModel, SetupCostModel
+from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.policies import (
@@ -129,9 +130,9 @@ CASES = {
     ),
     "intersected": Case(
         lambda: AcquisitionPolicy(IntersectedFlexiBOFactory(FlexiBOFactory())),
-        budget=35.0,
+        budget=25.0,
     ),
-    "variance": Case(VariancePerCostPolicy, budget=40.0),
+    "variance": Case(VariancePerCostPolicy, budget=35.0),
     "coupled": Case(CoupledPolicy, budget=100.0),
     "discretized": Case(
         lambda: DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory()), 30), Faulty
@@ -217,6 +218,75 @@ def test_failures_are_remembered(tmp_path: Path) -> None:
     assert trace(history) == trace(full)
     assert set(history.closed_outcomes) == {"dear"}
     assert history.closed_outcomes == full.closed_outcomes
+
+
+class RowByRow(Policy):
+    """Asks for both outcomes of a new design in two rows, by believed costs."""
+
+    uses_model = False
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        X = state.space.sample(1, seed=state.seed).repeat(2, 1)
+        mask = torch.eye(2, dtype=torch.bool)
+        cost = predicted_costs(state.cost_model, X, mask)
+        return EvaluationRequest(X, mask, cost=cost)
+
+
+def test_strict_runs_stop_at_the_same_failure(tmp_path: Path) -> None:
+    """What follows a failure is priced anew, by what is recorded only."""
+
+    class Trained(Faulty):
+        def setup_cost(self, X: Tensor) -> Tensor:
+            return torch.full_like(X[..., 0], 10.0)
+
+    def run(stop: int | None, **options: Any) -> DecoupledHistory:
+        def fault(x: Tensor, mask: Tensor, count: int) -> None:
+            if count == stop:
+                raise KeyboardInterrupt
+            if bool(mask[0]) and not bool(mask[1]):
+                raise ArithmeticError("the loss is NaN")
+
+        return run_decoupled_optimization(
+            Trained(fault, costs=(2.0, 1.0)),
+            RowByRow(),
+            budget=2 * 13.0 + 23.0 + 22.0,
+            initial_design=InitialDesign(2),
+            cost_model=SetupCostModel(
+                FixedCostModel(torch.tensor([2.0, 1.0]).double()),
+                FixedCostModel(torch.tensor([10.0]).double()),
+            ),
+            strict=True,
+            **options,
+        )
+
+    full, path = run(None), path_in(tmp_path)
+    history = full
+    # Twelve units for what failed, eleven for what should have cost one.
+    assert [r.decision for r in full.records] == [0, 0, 1, 1, 2]
+    assert full.stop_reason == "unaffordable"
+    for _ in range(len(full.records) + 1):
+        history = run(2, checkpoint=path)
+    assert trace(history) == trace(full)
+    assert history.stop_reason == full.stop_reason
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_request_without_designs_is_read_back(memory: bool, tmp_path: Path) -> None:
+    class Pausing(RandomPolicy):
+        has_memory = memory
+
+        def __call__(
+            self, model: ModelList, state: DecoupledState
+        ) -> EvaluationRequest:
+            if state.iteration % 2 == 0:
+                return EvaluationRequest(state.X[:0], state.measured[:0])
+            return super().__call__(model, state)
+
+    case, path = Case(Pausing, budget=50.0), path_in(tmp_path)
+    full = case.run()
+    case.run(stop_at(6), checkpoint=path)
+    assert b'"X":[]' in path.read_bytes()
+    assert trace(case.run(checkpoint=path)) == trace(full)
 
 
 def test_callbacks_see_what_is_new_and_where_the_run_was_left(tmp_path: Path) -> None:
@@ -508,6 +578,7 @@ HOSTILE = {
     "too many columns": DECISION.replace("[0.5,0.5]", "[0.5,0.5,0.5]"),
     "rows that do not fit": DECISION.replace("[[0.5,0.5]]", "[[0.5,0.5],[0.5]]"),
     "more designs than masks": DECISION.replace("[[0.5,0.5]]", "[[0.5,0.5],[1,1]]"),
+    "too many outcomes": DECISION.replace("[true,true]", "[true,true,true]"),
     "mask of numbers": DECISION.replace("true", "1"),
     "no designs": DECISION.replace("[[0.5,0.5]]", "[]"),
     "unknown effort": DECISION.replace('"effort":{}', '"effort":{"__class__":1}'),

@@ -33,6 +33,7 @@ from botorch_flexibo.failures import (
     TolerateFailures,
 )
 from botorch_flexibo.models import SetupCostModel, UnreliableCostModel
+from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.policies import (
@@ -42,7 +43,7 @@ from botorch_flexibo.policies import (
     Supervisor,
 )
 from botorch_flexibo.test_functions import DecoupledProblem
-from tests.runs import Faulty, FaultyTable, attempts, broken, diverging, trace
+from tests.runs import Fault, Faulty, FaultyTable, attempts, broken, diverging, trace
 
 BOUNDS = torch.tensor([[0.0, 0.0], [1.0, 10.0]], dtype=torch.float64)
 pytestmark = [
@@ -222,6 +223,80 @@ def test_a_failed_measurement_sets_nothing_up() -> None:
     assert belief(history.X[:2]).tolist() == [[20.0, 1.5], [20.0, 1.5]]
 
 
+def trained_costs() -> SetupCostModel:
+    """What BraninCurrin costs with a training: the truth of the next two tests."""
+    return SetupCostModel(
+        FixedCostModel(torch.tensor([2.0, 1.0]).double()),
+        FixedCostModel(torch.tensor([10.0]).double()),
+    )
+
+
+class TrainedFirst(Faulty):
+    """A training of ten units comes before all measurements of a design."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        super().__init__(fault, costs=(2.0, 1.0))
+
+    def setup_cost(self, X: Tensor) -> Tensor:
+        return torch.full_like(X[..., 0], 10.0)
+
+
+class RowByRow(Policy):
+    """Asks for both outcomes of a new design, in two rows or in one."""
+
+    uses_model = False
+
+    def __init__(self, *, rows: int) -> None:
+        self.rows = rows
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        X = state.space.sample(1, seed=state.seed).repeat(self.rows, 1)
+        mask = torch.eye(2, dtype=torch.bool)
+        if self.rows == 1:
+            mask = mask.any(dim=0, keepdim=True)
+        cost = predicted_costs(state.cost_model, X, mask)
+        return EvaluationRequest(X, mask, cost=cost)
+
+
+@pytest.mark.parametrize(("left", "num_paid"), [(13.5, 1), (22.5, 1), (23.5, 2)])
+def test_a_strict_budget_is_kept_when_a_set_up_failed_within_a_request(
+    left: float, num_paid: int
+) -> None:
+    budget = 2 * 13.0 + left
+    problem = TrainedFirst(broken(0, after=2))
+    history = run(
+        problem,
+        RowByRow(rows=2),
+        initial=InitialDesign(2),
+        budget=budget,
+        cost_model=trained_costs(),
+        strict=True,
+    )
+    # The first row pays twelve and fails, and the second has to pay the training.
+    assert [r.decision for r in history.records[:3]] == [0, 0, 1]
+    assert history.total_cost <= budget
+    assert history.stop_reason == "unaffordable"
+    assert len(history.records) == 2 + num_paid
+
+
+def test_a_strict_budget_is_kept_when_outcomes_are_measured_apart() -> None:
+    # The third request blames both: then they are measured one after the other, for
+    # twelve and eleven units. Together they would cost 13 * 4 / 3 per success.
+    budget = 3 * 13.0 + 20.0
+    history = run(
+        TrainedFirst(lambda x, mask, count: torch.tensor([count > 2, count > 2])),
+        RowByRow(rows=1),
+        initial=InitialDesign(2),
+        budget=budget,
+        cost_model=trained_costs(),
+        strict=True,
+    )
+    assert history.records[2].failed == (True, True)
+    assert history.records[3].failed == (True, False)
+    assert history.total_cost == 3 * 13.0 + 12.0
+    assert history.stop_reason == "unaffordable"
+
+
 def test_outcomes_that_failed_together_are_measured_apart() -> None:
     class Both(Policy):
         uses_model = False
@@ -368,6 +443,23 @@ def test_initial_designs_are_tried_again_for_an_outcome_without_a_value() -> Non
     assert [record.design for record in history.records[:4]] == [0, 1, 1, 0]
     assert history.records[3].measured == (True, False)
     assert history.stop_reason == "budget"
+
+
+def test_each_attempt_has_its_own_random_numbers() -> None:
+    draws: list[float] = []
+
+    def unlucky(x: Tensor, mask: Tensor, count: int) -> Tensor:
+        if mask[0]:
+            draws.append(float(torch.rand(())))
+        return torch.tensor([True, False])
+
+    rule = TolerateFailures(max_attempts=6, max_in_a_row=9)
+    history = run(
+        Faulty(unlucky), initial=InitialDesign(2), budget=1e6, on_failure=rule
+    )
+    assert history.stop_reason == "failing"
+    assert {r.decision for r in history.records} == {0}
+    assert len(set(draws)) == len(draws) == 2 * 6
 
 
 def test_a_policy_that_ignores_failures_does_not_run_for_ever() -> None:

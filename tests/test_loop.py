@@ -526,6 +526,37 @@ def test_what_is_unaffordable_from_the_start_is_not_started() -> None:
     assert len(history.X) == len(history.Y) == 0
 
 
+class Uncosted(Policy):
+    """Asks for three designs at once, and does not say what they should cost."""
+
+    uses_model = False
+
+    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
+        X = state.space.sample(3, seed=state.seed)
+        return EvaluationRequest(X, torch.ones(3, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("costs", ["stated", "learned", "mean"])
+@pytest.mark.parametrize("budget", [25.0, 50.0, 55.0])
+def test_a_strict_budget_is_kept_by_requests_without_costs(
+    costs: str, budget: float
+) -> None:
+    problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+    guess = torch.tensor([9.0, 2.0]).double()
+    models = {
+        "stated": fixed_costs(10.0, 1.0),
+        "learned": LogNormalCostModel(guess, bounds=problem.bounds),
+        "mean": None,
+    }
+    history = run(
+        problem, Uncosted(), budget=budget, cost_model=models[costs], strict=True
+    )
+    assert history.total_cost <= budget
+    # A learned cost is not quite eleven, and may be a little more.
+    assert history.total_cost > budget - 11.0 - (costs == "learned")
+    assert history.stop_reason in ("unaffordable", "budget")
+
+
 # --- how it ends ----------------------------------------------------------------------
 
 
@@ -1120,6 +1151,18 @@ def test_set_ups_count_against_the_budget() -> None:
     assert history.total_cost == pytest.approx(1e3 + sum(history.records[0].costs))
 
 
+def test_what_a_measurement_really_took_is_paid() -> None:
+    class Timed(Table):
+        def cost(self, X: Tensor) -> Tensor:
+            return super().cost(X) * (3.0 if len(self.asked) > 0 else 1.0)
+
+    problem = Timed()
+    first = run(problem).records[0]
+    assert sum(first.costs) == pytest.approx(
+        3.0 * problem.costs[problem.asked[0][0]].sum().item(), rel=1e-12
+    )
+
+
 @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
 def test_true_set_up_costs_that_make_no_sense_are_refused(bad: float) -> None:
     class Wrong(Trained):
@@ -1288,6 +1331,30 @@ def test_without_fidelities_the_policy_is_told_of_none() -> None:
     policy = Recording()
     run(policy=policy, budget=50.0)
     assert all(state.target_fidelities == {} for state in policy.states)
+
+
+# --- seeds ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**40 - 1, -1, -(2**31)])
+def test_policies_are_given_even_seeds_that_never_changed(seed: int) -> None:
+    policy = Recording()
+    run(policy=policy, seed=seed, budget=45.0)
+    assert len(policy.states) > 1
+    for state in policy.states:
+        assert state.seed == 2 * (seed * 1_000_003 + state.iteration)
+
+
+@pytest.mark.parametrize("seed", [2**45, 1_760_000_000_000_000_000, 2**62 - 1])
+def test_large_seeds_are_seeds_as_well(seed: int) -> None:
+    policy, other = Recording(), Recording()
+    history = run(Table(noise_std=0.1), policy, seed=seed, budget=45.0)
+    before = run(Table(noise_std=0.1), other, seed=seed - 1, budget=45.0)
+    assert history.stop_reason == "budget"
+    assert requests(history) != requests(before)
+    seeds = [state.seed for state in [*policy.states, *other.states]]
+    assert len(set(seeds)) == len(seeds)
+    assert all(one % 2 == 0 and 0 <= one < 2**63 for one in seeds)
 
 
 # --- progress -------------------------------------------------------------------------

@@ -126,24 +126,40 @@ class MeasuredBaseline:
         first = Stage(self.decisive, torch.zeros_like(self.decisive))
         return first, *(Stage(self.decisive | one, self.decisive) for one in others)
 
-    def front_designs(
-        self, X_pending: Tensor | None, mask: Tensor | None
-    ) -> list[Tensor]:
-        r"""Designs that are past each stage, pending measurements taken as made.
+    def with_pending(
+        self, X: Tensor | None, evaluation_mask: Tensor | None
+    ) -> MeasuredBaseline:
+        r"""The baseline once pending measurements are made.
 
         Args:
-            X_pending: A ``n' x d``-dim tensor of pending designs, or None.
-            mask: A ``n' x m``-dim boolean tensor of their outcomes. None means all.
+            X: A ``n' x d``-dim tensor of pending designs, or None.
+            evaluation_mask: A ``n' x m``-dim boolean tensor of their outcomes. None
+                means all.
+
+        Returns:
+            The baseline with each design once.
+        """
+        if X is None or len(X) == 0:
+            return self
+        m = len(self.decisive)
+        if evaluation_mask is None:
+            evaluation_mask = torch.ones_like(self.decisive).expand(len(X), m)
+        designs = torch.cat([self.X, X])
+        masks = torch.cat([self.evaluation_mask, evaluation_mask.to(self.decisive)])
+        first = RowIndex(designs).find(designs)
+        counts = torch.zeros(masks.shape, dtype=torch.int64, device=masks.device)
+        counts.index_add_(0, first, masks.to(counts))
+        kept = first == torch.arange(len(first), device=first.device)
+        return replace(self, X=designs[kept], evaluation_mask=counts[kept] > 0)
+
+    def front_designs(self) -> list[Tensor]:
+        r"""Designs that are past each stage.
 
         Returns:
             A ``k x d``-dim tensor of designs for each of ``stages``.
         """
-        X, known = self.X, self.evaluation_mask
-        if X_pending is not None:
-            asked = True if mask is None else mask
-            X = torch.cat([X, X_pending])
-            known = torch.cat([known, self._measured(X_pending) | asked])
-        return [X[_contains(known, stage.required)] for stage in self.stages]
+        known = self.evaluation_mask
+        return [self.X[_contains(known, stage.required)] for stage in self.stages]
 
     def passes(self, X: Tensor, mask: Tensor) -> list[Tensor]:
         r"""Whether the outcomes asked for take designs past each stage.

@@ -254,6 +254,26 @@ class DecoupledCostUtility(CostAwareUtility):
             return cost
         return masked_sum(self.outcome_costs(X), X_evaluation_mask)
 
+    def mask_costs(self, X: Tensor, evaluation_masks: Tensor) -> Tensor:
+        r"""As :meth:`measurement_cost`, of every mask at every design.
+
+        Args:
+            X: A ``n x d``-dim tensor of designs.
+            evaluation_masks: A ``k x m``-dim boolean tensor of masks.
+
+        Returns:
+            A ``n x k``-dim tensor of costs.
+
+        Raises:
+            InvalidCostError: As :meth:`cost`.
+        """
+        with torch.no_grad():
+            costs = [
+                self.measurement_cost(X.unsqueeze(-2), mask.unsqueeze(0))
+                for mask in evaluation_masks.to(X.device)
+            ]
+        return torch.stack(costs, dim=-1)
+
     def forward(
         self,
         X: Tensor,

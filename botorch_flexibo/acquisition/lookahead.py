@@ -292,7 +292,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
             joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
-            passes = self._baseline.passes(X, mask)
+            passes = self._paid.passes(X, mask)
             for front, counts in zip(self._fronts, passes, strict=True):
                 gain = gain + self._baseline.improvement(
                     front, joining, at_target & counts, self.quadrature_nodes
@@ -380,10 +380,8 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             self._current = torch.tensordot(self._term_weights, volumes, dims=1)
             if self._baseline is not None:
                 pending = self.X_pending, self.X_pending_evaluation_mask
-                self._fronts = [
-                    self._front(designs)
-                    for designs in self._baseline.front_designs(*pending)
-                ]
+                self._paid = self._baseline.with_pending(*pending)
+                self._fronts = [self._front(X) for X in self._paid.front_designs()]
 
     def _front(self, X: Tensor) -> Tensor:
         """Posterior means of designs at the target, ``s x k x m``, and the origin."""

@@ -10,8 +10,8 @@ from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from torch import Tensor
 
 from botorch_flexibo.ax.costs import Costs
-from botorch_flexibo.ax.metadata import objective_signs, targets
-from botorch_flexibo.ax.payments import payment_for
+from botorch_flexibo.ax.metadata import Payment, objective_signs
+from botorch_flexibo.ax.payments import arm_payments, paid_metrics
 from botorch_flexibo.utils.fronts import front_mask, hypervolume
 
 _SKIPPED = (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING)
@@ -25,9 +25,10 @@ def measurement_log(experiment: Experiment, costs: Costs) -> pd.DataFrame:
         costs: What is believed of costs that were not told.
 
     Returns:
-        A row per trial and metric asked for: ``trial_index``, ``arm_name``,
-        ``metric_name``, ``mean`` (NaN if it failed), ``cost`` (the set-up with the
-        first metric that shares it) and ``cumulative_cost``.
+        A row per arm and metric asked for, or measured in a trial of another strategy:
+        ``trial_index``, ``arm_name``, ``metric_name``, ``mean`` (NaN if it failed),
+        ``cost`` (the set-up with the first metric that shares it) and
+        ``cumulative_cost``.
     """
     data = experiment.lookup_data().df
     means = {
@@ -40,10 +41,11 @@ def measurement_log(experiment: Experiment, costs: Costs) -> pd.DataFrame:
     for trial in experiment.trials.values():
         if trial.status in _SKIPPED:
             continue
-        payment = payment_for(experiment, costs, trial)
-        setup = payment.setup
+        payments = arm_payments(experiment, costs, trial)
         for arm in trial.arms:
-            for name in targets(experiment, trial, arm):
+            payment = payments.get(arm.name, Payment())
+            setup = payment.setup
+            for name in paid_metrics(experiment, costs, trial, arm):
                 value = means.get((trial.index, arm.name, name), float("nan"))
                 cost = payment.costs.get(name, 0.0) + setup
                 setup = 0.0

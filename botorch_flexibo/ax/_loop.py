@@ -33,7 +33,9 @@ from botorch_flexibo.ax.client import (
 )
 from botorch_flexibo.ax.metadata import (
     experiment_of,
+    measured_metrics,
     record_payment,
+    targets,
     trial_of,
 )
 from botorch_flexibo.ax.orchestration import describe
@@ -344,19 +346,23 @@ def tell(
                 setups.append(task.result.setup_cost)
     setup = sum(setups) if setups else None
     asked = tuple(name for task in job.tasks for name in task.objectives)
+    experiment, arm = experiment_of(client), trial.arms[0]
+    known = measured_metrics(experiment).get((job.index, arm.name), set())
+    told = known.intersection(targets(experiment, trial, arm))
     reasons = {name: describe(error) for name, error in errors.items()}
     if not errors:
         complete_measurement(client, job.index, values, costs=costs, setup_cost=setup)
-    elif set(errors) == set(asked):
+    elif set(errors) == set(asked) and not told:
         reason = "; ".join(dict.fromkeys(reasons.values()))
         fail_measurement(
             client, job.index, reason=reason, costs=costs, setup_cost=setup
         )
     else:
-        payment = told_payment(client, trial, asked, costs=costs, setup_cost=setup)
+        paid = targets(experiment, trial, arm)
+        payment = told_payment(client, trial, paid, costs=costs, setup_cost=setup)
         record_payment(trial, payment)
         trial.update_run_metadata({_ERRORS: reasons})
-        client.complete_trial(trial_index=job.index, raw_data=values)
+        client.complete_trial(trial_index=job.index, raw_data=values or None)
     return MeasurementReport(job.index, job.parameters, asked, values, errors)
 
 

@@ -18,7 +18,12 @@ from ax.core.experiment import Experiment
 from ax.core.observation import ObservationFeatures
 from ax.core.optimization_config import OptimizationConfig
 from ax.core.outcome_constraint import ObjectiveThreshold
-from ax.core.parameter import ChoiceParameter, FixedParameter, RangeParameter
+from ax.core.parameter import (
+    ChoiceParameter,
+    DerivedParameter,
+    FixedParameter,
+    RangeParameter,
+)
 from ax.core.search_space import SearchSpace, SearchSpaceDigest
 from ax.generators.torch_base import TorchOptConfig
 from ax.generators.types import TConfig
@@ -249,11 +254,15 @@ class DecoupledTorchAdapter(TorchAdapter):
 
     def _columns(self, digest: SearchSpaceDigest) -> Columns:
         parameters = experiment_behind(self).search_space.parameters
-        log10, labels, fixed = set(), set(), {}
+        log10, labels, fixed, derived = set(), set(), {}, {}
         for name, parameter in parameters.items():
             if isinstance(parameter, FixedParameter):
                 if parameter.is_numeric:
                     fixed[name] = float(parameter.value)  # pyright: ignore
+            elif isinstance(parameter, DerivedParameter):
+                if parameter.is_numeric:
+                    weights = parameter.parameter_names_to_weights
+                    derived[name] = (parameter.intercept, weights)
             elif isinstance(parameter, RangeParameter) and parameter.logit_scale:
                 labels.add(name)
             elif isinstance(parameter, (RangeParameter, ChoiceParameter)):
@@ -270,6 +279,7 @@ class DecoupledTorchAdapter(TorchAdapter):
             bounds=torch.tensor(
                 digest.bounds, dtype=torch.double, device=self.device
             ).T,
+            derived=derived,
         )
 
 

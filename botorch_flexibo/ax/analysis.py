@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,7 @@ class _DecoupledAnalysis(Analysis):
 class HypervolumeOverCost(_DecoupledAnalysis):
     """Hypervolume against all that was paid: measured, and of the front of the means.
 
+    Designs are judged at the target fidelity: what was measured elsewhere is predicted.
     Models are fitted to the data at up to ``num_points`` moments of the run.
     """
 
@@ -175,7 +177,7 @@ class HypervolumeOverCost(_DecoupledAnalysis):
         rows = []
         for stop in _moments(log, objectives, self.num_points):
             past = log.iloc[:stop]
-            known = measured_table(past, objectives)
+            known = _known(experiment, arguments, past)
             predicted = _predicted(experiment, arguments, past)
             measured, identified = (
                 front_volume(maximized(experiment, table), ref_point)
@@ -270,7 +272,8 @@ class CostBreakdown(_DecoupledAnalysis):
 class DecoupledFront(_DecoupledAnalysis):
     """Two objectives of all designs: measured, or predicted where not measured.
 
-    The first two objectives are shown; hollow marks have a predicted value.
+    The first two objectives are shown at the target fidelity; hollow marks have a
+    predicted value.
     """
 
     title = "Measured and predicted designs"
@@ -294,8 +297,8 @@ class DecoupledFront(_DecoupledAnalysis):
             the figure.
         """
         objectives = list(objective_names(experiment))
-        known = measured_table(log, objectives)
         arguments = generator_arguments(generation_strategy)
+        known = _known(experiment, arguments, log)
         predicted = _predicted(experiment, arguments, log)
         frame = known.combine_first(predicted).loc[:, objectives]
         complete = known.reindex(frame.index).notna().all(axis=1)
@@ -329,19 +332,34 @@ def _moments(log: pd.DataFrame, objectives: list[str], num_points: int) -> list[
     return sorted({round(stop) for stop in stops})
 
 
-def _predicted(
-    experiment: Experiment, arguments: dict[str, object], log: pd.DataFrame
+def _known(
+    experiment: Experiment, arguments: dict[str, Any], log: pd.DataFrame
 ) -> pd.DataFrame:
-    """Posterior means of the objectives at all designs of a log, by arm name."""
+    """What was measured at the target fidelity, by arm name."""
+    arms = experiment.arms_by_name
+    at_target = [
+        all(arms[name].parameters[key] == v for key, v in arguments["fidelity"].items())
+        for name in log["arm_name"]
+    ]
+    return measured_table(log.loc[at_target], list(objective_names(experiment)))
+
+
+def _predicted(
+    experiment: Experiment, arguments: dict[str, Any], log: pd.DataFrame
+) -> pd.DataFrame:
+    """Posterior means at the target fidelity for all designs of a log, by arm name."""
     data = experiment.lookup_data().df
     adapter = FlexiboGenerators.DECOUPLED(
         experiment=experiment,
         data=Data(df=data.loc[data["trial_index"].isin(log["trial_index"])]),
-        **arguments,  # pyright: ignore[reportArgumentType]
+        **arguments,
     )
     names = list(dict.fromkeys(log["arm_name"]))
     features = [
-        ObservationFeatures.from_arm(experiment.arms_by_name[name]) for name in names
+        ObservationFeatures(
+            {**experiment.arms_by_name[name].parameters, **arguments["fidelity"]}
+        )
+        for name in names
     ]
     means, _ = adapter.predict(features)
     objectives = objective_names(experiment)

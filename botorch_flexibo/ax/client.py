@@ -21,6 +21,8 @@ from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     experiment_of,
+    measured_metrics,
+    num_generated,
     pending,
     record_payment,
     request_of,
@@ -125,8 +127,8 @@ def get_next_measurements(
     fixed = None if fixed_parameters is None else dict(fixed_parameters)
     trials = _next_trials(client, n, fixed)
     return [
-        _measurement(client, trial, arm)
-        for trial in (trial_of(experiment_of(client), index) for index in trials)
+        _measurement(client, trial, arm, targets(experiment, trial, arm))
+        for trial in (trial_of(experiment, index) for index in trials)
         for arm in trial.arms
     ]
 
@@ -148,8 +150,10 @@ def complete_measurement(
         measurement: The measurement, or the index of its trial.
         values: The value of each metric asked for, or a pair of value and standard
             error. Errors count for metrics that always have one; else the noise is
-            learned. Tracking metrics of the experiment may be told too.
-        costs: What each metric really cost. None means what is believed.
+            learned. Those told with ``client.attach_data`` before may be left out, and
+            are replaced otherwise. Tracking metrics of the experiment may be told too.
+        costs: What each metric really cost, those told before included. None means what
+            is believed.
         setup_cost: What setting the design up really cost. None means what is believed.
 
     Raises:
@@ -160,8 +164,9 @@ def complete_measurement(
     experiment = experiment_of(client)
     trial = _running_trial(client, measurement)
     asked = targets(experiment, trial, trial.arms[0])
+    known = measured_metrics(experiment).get((trial.index, trial.arms[0].name), set())
     tracking = {metric.name for metric in experiment.tracking_metrics}
-    check_names(values, set(asked), tracking)
+    check_names(values, set(asked) - known, tracking | (set(asked) & known))
     data = {name: checked_value(name, value) for name, value in values.items()}
     payment = told_payment(client, trial, asked, costs=costs, setup_cost=setup_cost)
     record_payment(trial, payment)
@@ -203,6 +208,8 @@ def fail_measurement(
 def measurements(client: Client) -> list[Measurement]:
     r"""What is running, and for which objectives; also after a reload.
 
+    What was told with ``client.attach_data`` before is not asked for again.
+
     The example of :func:`get_next_measurements` shows its use.
 
     Args:
@@ -212,7 +219,7 @@ def measurements(client: Client) -> list[Measurement]:
         The running measurements in the order of their trials.
     """
     return [
-        _measurement(client, item.trial, item.arm)
+        _measurement(client, item.trial, item.arm, item.objectives)
         for item in pending(experiment_of(client))
     ]
 
@@ -257,15 +264,17 @@ def spent(client: Client) -> float:
     )
 
 
-def _measurement(client: Client, trial: BaseTrial, arm: Arm) -> Measurement:
+def _measurement(
+    client: Client, trial: BaseTrial, arm: Arm, names: tuple[str, ...]
+) -> Measurement:
     experiment = experiment_of(client)
-    names = targets(experiment, trial, arm)
     request = request_of(trial, arm)
-    cost = None if request is None else request.cost
+    is_whole = request is not None and set(request.objectives) == set(names)
+    cost = request.cost if request is not None and is_whole else None
     arguments = strategy_arguments(client)
     if cost is None:
-        believed = believed_payment(experiment, believed_costs(client), trial, names)
-        cost = believed.total
+        costs = believed_costs(client)
+        cost = believed_payment(experiment, costs, trial, arm, names).total
     return Measurement(
         trial_index=trial.index,
         arm_name=arm.name,
@@ -280,15 +289,15 @@ def _next_trials(
     client: Client, n: int, fixed_parameters: dict[str, Any] | None
 ) -> list[int]:
     """The indices of new trials: ``n``, or as many as there are designs for."""
-    for count in range(n, 0, -1):
+    while True:
+        before = num_generated(client)
         try:
-            trials = client.get_next_trials(count, fixed_parameters=fixed_parameters)
-            return list(trials)
+            return list(client.get_next_trials(n, fixed_parameters=fixed_parameters))
         except CandidateGenerationError:
             # Ax gives none of the first ones if it runs out of designs later.
-            if count == 1:
+            n = min(n - 1, num_generated(client) - before)
+            if n < 1:
                 raise
-    return []
 
 
 def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from botorch.exceptions.errors import InputDataError
 from torch import Tensor
@@ -20,6 +20,8 @@ class Columns:
         labels: The parameters whose columns hold codes of labels.
         fixed: The values of parameters that are the same everywhere and no columns.
         bounds: A ``2 x d``-dim tensor of lower and upper bounds of the columns.
+        derived: The parameters that are weighted sums of others: the constant, and the
+            weight of each other.
     """
 
     names: tuple[str, ...]
@@ -27,6 +29,9 @@ class Columns:
     labels: frozenset[str]
     fixed: Mapping[str, float]
     bounds: Tensor
+    derived: Mapping[str, tuple[float, Mapping[str, float]]] = field(
+        default_factory=dict
+    )
 
     def encode(self, name: str, value: float) -> tuple[int, float]:
         """A column and what stands there for the value of a numeric parameter.
@@ -50,7 +55,7 @@ class Columns:
         return self.names.index(name), entry
 
     def values(self, X: Tensor) -> dict[str, Tensor]:
-        r"""The values of the numeric parameters.
+        r"""The values of the numeric parameters, fixed and derived ones included.
 
         Args:
             X: A ``batch_shape x d``-dim tensor of designs.
@@ -65,4 +70,10 @@ class Columns:
             if name not in self.labels
         }
         fixed = {name: X.new_full(X.shape[:-1], v) for name, v in self.fixed.items()}
-        return values | fixed
+        values |= fixed
+        derived = {
+            name: sum((w * values[n] for n, w in weights.items()), X.new_tensor(start))
+            for name, (start, weights) in self.derived.items()
+            if values.keys() >= weights.keys()
+        }
+        return values | derived

@@ -184,6 +184,11 @@ def strategy_of(client: Client) -> GenerationStrategy:
     return client._generation_strategy_or_choose()
 
 
+def num_generated(client: Client) -> int:
+    """How many proposals a client's strategy has made, with those that Ax lost."""
+    return len(strategy_of(client)._generator_runs)
+
+
 def objective_names(experiment: Experiment) -> tuple[str, ...]:
     """The metrics among which to choose, in the order of the objective.
 

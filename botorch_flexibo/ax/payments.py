@@ -2,9 +2,11 @@ r"""What trials cost: told, or believed where nothing was told."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from ax.api.client import Client
+from ax.core.arm import Arm
 from ax.core.base_trial import BaseTrial
 from ax.core.experiment import Experiment
 
@@ -66,7 +68,7 @@ def told_payment(
     """
     paid, setup = checked_costs(objectives, costs, setup_cost, may_be_zero=failed)
     believed = believed_payment(
-        experiment_of(client), believed_costs(client), trial, objectives
+        experiment_of(client), believed_costs(client), trial, trial.arms[0], objectives
     )
     return Payment(
         costs={**believed.costs, **paid},
@@ -84,60 +86,111 @@ def payment_for(experiment: Experiment, costs: Costs, trial: BaseTrial) -> Payme
         trial: The trial.
 
     Returns:
-        The payment that was recorded, else what is believed of the metrics asked for;
-        of those measured if the trial is of another strategy.
+        The sum of :func:`arm_payments`.
     """
     recorded = payment_of(trial)
     if recorded is not None:
         return recorded
-    arm = trial.arms[0]
-    request = request_of(trial, arm)
-    if request is not None:
-        names = request.objectives
-    else:
-        known = measured_metrics(experiment).get((trial.index, arm.name), set())
-        names = tuple(sorted(known))
-    return believed_payment(experiment, costs, trial, names)
+    total: Counter[str] = Counter()
+    setup = 0.0
+    for payment in arm_payments(experiment, costs, trial).values():
+        total.update(payment.costs)
+        setup += payment.setup
+    return Payment(costs=total, setup=setup)
 
 
-def believed_payment(
-    experiment: Experiment, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
-) -> Payment:
-    r"""What measuring metrics of a trial is believed to cost.
+def arm_payments(
+    experiment: Experiment, costs: Costs, trial: BaseTrial
+) -> dict[str, Payment]:
+    r"""What was paid for each arm of a trial that ended.
 
     Args:
         experiment: The experiment.
         costs: The believed costs.
         trial: The trial.
+
+    Returns:
+        The payments by the names of the arms. That of a trial of this package is what
+        was recorded, else what is believed of the metrics asked for; of those measured
+        if the trial is of another strategy.
+    """
+    recorded = payment_of(trial)
+    if recorded is not None:
+        return {trial.arms[0].name: recorded}
+    return {
+        arm.name: believed_payment(
+            experiment, costs, trial, arm, paid_metrics(experiment, costs, trial, arm)
+        )
+        for arm in trial.arms
+    }
+
+
+def paid_metrics(
+    experiment: Experiment, costs: Costs, trial: BaseTrial, arm: Arm
+) -> tuple[str, ...]:
+    r"""The metrics that were paid for at an arm of a trial that ended.
+
+    Args:
+        experiment: The experiment.
+        costs: The believed costs.
+        trial: The trial.
+        arm: One of its arms.
+
+    Returns:
+        The metrics asked for; those measured if the trial is of another strategy.
+    """
+    request = request_of(trial, arm)
+    if request is not None:
+        return request.objectives
+    known = measured_metrics(experiment).get((trial.index, arm.name), set())
+    return tuple(name for name in costs.run if name in known)
+
+
+def believed_payment(
+    experiment: Experiment,
+    costs: Costs,
+    trial: BaseTrial,
+    arm: Arm,
+    objectives: tuple[str, ...],
+) -> Payment:
+    r"""What measuring metrics of an arm is believed to cost.
+
+    Args:
+        experiment: The experiment.
+        costs: The believed costs.
+        trial: A trial.
+        arm: One of its arms.
         objectives: The metrics.
 
     Returns:
-        The payment, with the set-up if no earlier trial has paid it. A trial that ended
+        The payment, with the set-up if none before it has paid that. A trial that ended
         has set up what its data needed, and nothing if it failed without data.
     """
-    parameters = trial.arms[0].parameters
     return Payment(
-        costs=costs.price(objectives, parameters),
-        setup=_open_setup(experiment, costs, trial, objectives),
+        costs=costs.price(objectives, arm.parameters),
+        setup=_open_setup(experiment, costs, trial, arm, objectives),
     )
 
 
 def _open_setup(
-    experiment: Experiment, costs: Costs, trial: BaseTrial, objectives: tuple[str, ...]
+    experiment: Experiment,
+    costs: Costs,
+    trial: BaseTrial,
+    arm: Arm,
+    objectives: tuple[str, ...],
 ) -> float:
-    parameters = trial.arms[0].parameters
-    price = costs.setup_price(objectives, parameters)
+    price = costs.setup_price(objectives, arm.parameters)
     if price == 0:
         return 0.0
     measured = measured_metrics(experiment)
     for earlier in experiment.trials.values():
-        if earlier.index >= trial.index:
-            break
-        for arm in earlier.arms:
-            names = tuple(measured.get((earlier.index, arm.name), ()))
+        for other in earlier.arms:
+            if earlier.index == trial.index and other.name == arm.name:
+                return price
+            names = tuple(measured.get((earlier.index, other.name), ()))
             if not earlier.status.is_terminal:
-                names = targets(experiment, earlier, arm)
-            same = costs.setup_key(arm.parameters) == costs.setup_key(parameters)
+                names = targets(experiment, earlier, other)
+            same = costs.setup_key(other.parameters) == costs.setup_key(arm.parameters)
             if same and costs.needs_setup(names):
                 return 0.0
     return price

@@ -84,7 +84,8 @@ def save_experiment(client: Client, path: str | os.PathLike[str]) -> Path:
         ExperimentLockedError: If another process is saving under this name.
         ExperimentChangedError: If the file is no longer the version that this client
             loaded or saved last.
-        ExperimentStorageError: If the experiment cannot be encoded or written.
+        ExperimentStorageError: If the experiment cannot be encoded or written, or could
+            not be loaded again.
 
     Example:
         >>> import tempfile
@@ -234,6 +235,7 @@ def _replace(client: Client, target: Path) -> None:
     new = beside(target, ".new")
     try:
         content = _write_snapshot(client, new, like=None if old is None else target)
+        _check_loadable(content, target)
         if old and old != content:
             _keep(old, target)
         # Also right if an interrupt comes between the next two lines.
@@ -275,6 +277,16 @@ def _write_snapshot(client: Client, new: Path, *, like: Path | None) -> bytes:
             ) from error
         os.fsync(descriptor)
     return new.read_bytes()
+
+
+def _check_loadable(content: bytes, target: Path) -> None:
+    """Refuse to save what could not be loaded."""
+    fault = _find_fault(content)
+    if fault is not None:
+        raise ExperimentStorageError(
+            f"Expected an experiment that can be loaded again for {target}, but got"
+            f" {fault}. Nothing saved before is lost. Give it another name."
+        )
 
 
 def _keep(old: bytes, target: Path) -> None:

@@ -157,10 +157,14 @@ class ResumedCostModel(CostModel):
         trained = (~paid.costs.isnan() & self.resumed_outcomes).any(dim=-1)
         keys = self._keys(paid.X)
         amounts = self._amounts(paid.X).tolist()
+        resumed = torch.where(self.resumed_outcomes, paid.costs, torch.nan)
+        dearest = resumed.nan_to_num(nan=-torch.inf).argmax(dim=-1)
         for k in trained.nonzero().flatten().tolist():
             rest = model._train(keys[k], amounts[k])
-            # Reading off says nothing about the rate.
-            units[k, self.resumed_outcomes] = rest if rest > 0 else torch.nan
+            # Reading off says nothing about the rate; the dearest pays the training.
+            units[k, self.resumed_outcomes] = torch.nan
+            if rest > 0:
+                units[k, dearest[k]] = rest
         nothing = torch.full_like(paid.setup_costs, torch.nan)
         rates = PaidCosts(keys, paid.costs / units, nothing)
         model.rate_model = self.rate_model.update(rates)

@@ -35,11 +35,7 @@ def masked_costs(
     utility = getattr(acq_function, "cost_aware_utility", None)
     if not isinstance(utility, DecoupledCostUtility):
         return None
-    with torch.no_grad():
-        costs = [
-            utility.measurement_cost(X.unsqueeze(-2), mask[None]) for mask in masks
-        ]
-        return torch.stack(costs, dim=-1)
+    return utility.mask_costs(X, masks)
 
 
 def values_at_costs(

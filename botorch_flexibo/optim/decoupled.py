@@ -28,6 +28,8 @@ from botorch_flexibo.optim.candidates import (
 )
 from botorch_flexibo.optim.space import SearchSpace, check_within
 from botorch_flexibo.utils.checks import (
+    check_batch_cost,
+    check_evaluation_masks,
     check_finite,
     check_mask,
     check_points,
@@ -246,17 +248,7 @@ def _taken(
 def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
     if masks is None:
         return torch.eye(m, dtype=torch.bool, device=device)
-    check_mask(masks, "evaluation_masks")
-    if masks.ndim != 2 or masks.shape[-1] != m:
-        raise BotorchTensorDimensionError(
-            f"Expected evaluation_masks to be `k x {m}`, but got shape"
-            f" {shape_to_str(masks.shape)}. Pass one row per mask."
-        )
-    if len(masks) == 0 or not masks.any(dim=-1).all():
-        raise InputDataError(
-            "Expected at least one mask, each with at least one outcome, but got"
-            f" {masks.tolist()}. None stands for every outcome on its own."
-        )
+    check_evaluation_masks(masks, m)
     return masks.to(device)
 
 
@@ -292,11 +284,7 @@ def _check_options(
             f"Expected max_cost to be a number, but got {max_cost!r}. Leave it out for"
             " no limit."
         )
-    if not (real_number(batch_cost) or 0.0) > 0:
-        raise InputDataError(
-            f"Expected batch_cost > 0, but got {batch_cost!r}. Leave it out for no"
-            " limit."
-        )
+    check_batch_cost(batch_cost)
     utility = getattr(acq_function, "cost_aware_utility", None)
     if isinstance(utility, DecoupledCostUtility):
         return

@@ -91,7 +91,7 @@ class SearchSpace:
         if self.choices is not None:
             check_within(self.choices, "choices", bounds)
             self._check_separate(self.choices)
-            self._keep_feasible(self.choices)
+            self._settle(self.choices)
 
     @property
     def is_mixed(self) -> bool:
@@ -113,8 +113,7 @@ class SearchSpace:
         for column, allowed in self._separate_values().items():
             if column in self.fixed_features:
                 continue
-            nearest = (X[..., column, None] - allowed).abs().argmin(dim=-1)
-            X[..., column] = allowed[nearest].to(X)
+            X[..., column] = _nearest(X[..., column], allowed)
         return X
 
     def enumerated(self) -> SearchSpace:
@@ -138,10 +137,21 @@ class SearchSpace:
         Returns:
             A ``k x d``-dim tensor of designs.
         """
+        return X[self.is_feasible(X)]
+
+    def is_feasible(self, X: Tensor) -> Tensor:
+        r"""Which designs meet the linear constraints.
+
+        Args:
+            X: A ``n x d``-dim tensor of designs.
+
+        Returns:
+            A ``n``-dim boolean tensor.
+        """
         keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
         for indices, coefficients, rhs in self.inequality_constraints:
             keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
-        return X[keep]
+        return keep
 
     def members(self, X: Tensor) -> Tensor:
         r"""Those designs that have the fixed values and meet the linear constraints.
@@ -167,9 +177,7 @@ class SearchSpace:
             A ``k x d``-dim tensor of designs, those that violate a constraint left out.
         """
         if self.choices is not None:
-            if not self.fixed_features:
-                return self.choices
-            return unique_rows(self.project(self.choices))
+            return self.choices
         factor = _OVERSAMPLING if self.inequality_constraints else 1
         X = draw_sobol_samples(self.bounds, n=factor * n, q=1, seed=seed).squeeze(-2)
         span = self.bounds[1] - self.bounds[0]
@@ -224,7 +232,7 @@ class SearchSpace:
         """Refuse choices with a value that is not allowed, but for rounding."""
         rounding = 1e2 * torch.finfo(choices.dtype).eps
         for column, allowed in self._separate_values().items():
-            gaps = (choices[:, column, None] - allowed).abs().amin(dim=-1)
+            gaps = (choices[:, column] - _nearest(choices[:, column], allowed)).abs()
             wrong = gaps > rounding * allowed.abs().max().clamp_min(1.0)
             if column not in self.fixed_features and wrong.any():
                 raise InputDataError(
@@ -233,10 +241,11 @@ class SearchSpace:
                     " the values or such choices out."
                 )
 
-    def _keep_feasible(self, choices: Tensor) -> None:
-        if not self.inequality_constraints:
+    def _settle(self, choices: Tensor) -> None:
+        """Choices have the fixed values and meet the constraints, each once."""
+        if not self.inequality_constraints and not self.fixed_features:
             return
-        kept = self.feasible(self.project(choices))
+        kept = unique_rows(self.feasible(self.project(choices)))
         if len(kept) == 0:
             raise InputDataError(
                 "Expected choices that meet the constraints, but got"
@@ -252,6 +261,16 @@ class SearchSpace:
             )
             for column, values in {**self.discrete_dims, **self.cat_dims}.items()
         }
+
+
+def _nearest(values: Tensor, allowed: Tensor) -> Tensor:
+    """The allowed value that each is nearest to, the lower one of two."""
+    levels = allowed.sort().values
+    x = values.to(levels).contiguous()
+    above = torch.searchsorted(levels, x).clamp_max(len(levels) - 1)
+    below = (above - 1).clamp_min(0)
+    is_lower = (x - levels[below]).abs() <= (levels[above] - x).abs()
+    return torch.where(is_lower, levels[below], levels[above]).to(values)
 
 
 def _check_values(column: int, values: Sequence[float], bounds: Tensor) -> None:

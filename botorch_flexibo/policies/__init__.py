@@ -9,7 +9,6 @@ from botorch_flexibo.policies.acquisition import (
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.policies.baselines import (
     CoupledPolicy,
-    RandomPolicy,
     VariancePerCostPolicy,
     qlognehvi_factory,
     qlognparego_factory,
@@ -24,6 +23,7 @@ from botorch_flexibo.policies.pabo import (
     logei_factory,
     logpi_factory,
 )
+from botorch_flexibo.policies.random_search import RandomPolicy
 from botorch_flexibo.policies.supervisor import Decision, Supervisor, supervise
 
 __all__ = [

@@ -103,6 +103,8 @@ class DecisionRound:
     def follow_up(self) -> list[Row]:
         """Look at what came back of pending proposals and close them, or ask for more.
 
+        Proposals without the values that are fixed now wait.
+
         Returns:
             The outcomes to measure now, if any.
         """
@@ -118,6 +120,8 @@ class DecisionRound:
                 continue
             decision = self._decision(proposal.agent, X, values, front)
             measure = decision.measure & self._state.open_outcomes(X)[0]
+            if measure.any() and not self._has_fixed_values(X).any():
+                continue
             if measure.any() and self._pay(X, measure):
                 self._memory.ask(proposal, measure.tolist())
                 rows.append(Row(X, measure))
@@ -163,6 +167,13 @@ class DecisionRound:
         with torch.no_grad():
             mean, variance = marginal_moments(model, X)
         return (mean + self._supervisor.beta**0.5 * variance.sqrt()).squeeze()
+
+    def _has_fixed_values(self, X: Tensor) -> Tensor:
+        """Which designs have the values that are fixed now, an ``n``-dim mask."""
+        keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
+        for column, value in self._scene.space.fixed_features.items():
+            keep &= (X[:, column] - value).abs() <= 1e-9 * max(1.0, abs(value))
+        return keep
 
     def _in_flight(self, X: Tensor) -> bool:
         pending = self._state.X_pending
@@ -256,7 +267,8 @@ class DecisionRound:
     def _best_standing(self, agent: int) -> Tensor | None:
         """Take the best standing design that the agent may still propose."""
         X = self._designs(self._memory.standing[agent])
-        allowed = self._task(agent).allowed(X).nonzero().flatten().tolist()
+        allowed = self._task(agent).allowed(X) & self._has_fixed_values(X)
+        allowed = allowed.nonzero().flatten().tolist()
         if not allowed:
             return None
         del self._memory.standing[agent][allowed[0]]

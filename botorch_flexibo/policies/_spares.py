@@ -6,7 +6,9 @@ import torch
 from botorch.exceptions.errors import CandidateGenerationError
 from torch import Tensor
 
+from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.policies.base import DecoupledState
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 # Designs drawn on a space with separate values, where many may be measured already.
@@ -24,12 +26,15 @@ def free_masks(
         state: The data so far.
 
     Returns:
-        The ``n x k``-dim costs, and the ``n x k``-dim boolean tensor of what is neither
-        measured, in part or as a whole, nor dearer than max_cost.
+        The ``n x k``-dim costs, a set-up counted once per mask, and the ``n x k``-dim
+        boolean tensor of what is neither measured, in part or as a whole, nor dearer
+        than max_cost.
     """
-    costs = state.outcome_costs(designs) @ masks.to(designs).T
+    costs = DecoupledCostUtility(state.cost_model).mask_costs(designs, masks)
+    check_costs(costs)
     taken = ~state.open_outcomes(designs)
-    free = (taken.to(costs) @ masks.to(costs).T == 0) & (costs <= state.max_cost)
+    clash = (taken.unsqueeze(-2) & masks.to(taken.device)).any(dim=-1)
+    free = ~clash & (costs <= state.max_cost)
     return costs, free
 
 
@@ -57,7 +62,7 @@ def spare_designs(state: DecoupledState, n: int) -> Tensor:
 def open_once(
     X: Tensor, values: Tensor, state: DecoupledState
 ) -> tuple[Tensor, Tensor]:
-    r"""Designs that lack an outcome, each once; random ones replace the others.
+    r"""Designs of the space that lack an outcome, each once; random for the others.
 
     Args:
         X: A ``q x d``-dim tensor of designs that a search proposes.
@@ -96,6 +101,7 @@ def open_once(
 
 
 def _open_first(X: Tensor, state: DecoupledState) -> Tensor:
-    """Which rows lack an outcome and equal no row before them."""
+    """Which rows are in the space, lack an outcome and equal no row before them."""
     first = RowIndex(X).find(X) == torch.arange(len(X), device=X.device)
-    return first & state.open_outcomes(X).any(dim=-1)
+    inside = state.space.is_feasible(X)
+    return first & inside & state.open_outcomes(X).any(dim=-1)

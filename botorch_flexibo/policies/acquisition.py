@@ -20,7 +20,13 @@ from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_dec
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 from botorch_flexibo.policies.lookahead import LookaheadFactory
-from botorch_flexibo.utils.checks import check_beta, check_switch
+from botorch_flexibo.utils.checks import (
+    check_batch_cost,
+    check_beta,
+    check_count,
+    check_evaluation_masks,
+    check_switch,
+)
 from botorch_flexibo.utils.pareto_region import ConfidenceRegion, pal_beta
 from botorch_flexibo.utils.rows import unique_rows
 
@@ -62,7 +68,16 @@ class AcquisitionPolicy(Policy):
                 None means every outcome on its own.
             options: The effort of the search; its seed is replaced by the state's. To
                 start from, look-ahead FlexiBO adds its reference designs.
+
+        Raises:
+            InputDataError: If ``q`` is no whole number of at least 1, ``batch_cost`` is
+                not positive, or a mask is empty or not boolean.
+            BotorchTensorDimensionError: If the masks are not `k x m`.
         """
+        check_count(q, "q")
+        check_batch_cost(batch_cost)
+        if evaluation_masks is not None:
+            check_evaluation_masks(evaluation_masks)
         self.options = SearchOptions() if options is None else options
         self.acqf_factory = acqf_factory
         self.q = q

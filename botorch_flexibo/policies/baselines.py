@@ -1,8 +1,9 @@
-r"""Policies to compare with: random, coupled, and "variance per cost"."""
+r"""Policies to compare with: coupled, and "variance per cost"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from botorch.acquisition.acquisition import AcquisitionFunction
@@ -10,17 +11,19 @@ from botorch.acquisition.multi_objective.logei import (
     qLogNoisyExpectedHypervolumeImprovement,
 )
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
-from botorch.exceptions.errors import CandidateGenerationError
+from botorch.exceptions.errors import CandidateGenerationError, UnsupportedError
 from botorch.models.model import ModelList
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed, sample_simplex
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import per_cost
+from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
-from botorch_flexibo.policies._spares import free_masks, open_once, spare_designs
+from botorch_flexibo.policies._spares import open_once
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
+from botorch_flexibo.utils.checks import check_count
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.fronts import (
     front_mask,
     hypervolume_improvement,
@@ -86,84 +89,10 @@ def _baseline(state: DecoupledState) -> Tensor:
     return state.X[complete]
 
 
-class RandomPolicy(Policy):
-    r"""A random design and a random set of outcomes, never measured before.
-
-    Masks are drawn with probability inverse to their weighted cost: by default every
-    objective receives the same money, with :func:`unweighted` the same number of
-    measurements.
-
-    Example:
-        >>> RandomPolicy()(model, state).evaluation_mask.sum().item()
-        1
-    """
-
-    uses_model = False
-
-    def __init__(
-        self,
-        evaluation_masks: Tensor | None = None,
-        weighting: Callable[[Tensor], Tensor] = per_cost,
-    ) -> None:
-        r"""Random policy.
-
-        Args:
-            evaluation_masks: A ``k x m``-dim boolean tensor of the masks to draw from.
-                None means every outcome on its own (decoupled); a single row of True
-                is the coupled random search.
-            weighting: Maps believed costs to the inverse of a mask's chance, see
-                :class:`DecoupledCostUtility`.
-        """
-        self.evaluation_masks = evaluation_masks
-        self.weighting = weighting
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether a request depends on more than the state: it does not."""
-        return False
-
-    def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        r"""Draw one measurement.
-
-        Args:
-            model: Ignored.
-            state: The data so far and what is known about the problem.
-
-        Returns:
-            One design with the outcomes to measure.
-
-        Raises:
-            CandidateGenerationError: If nothing is left to measure within max_cost.
-        """
-        m = state.Y.shape[-1]
-        generator = torch.Generator().manual_seed(state.seed)
-        masks = self.evaluation_masks
-        masks = torch.eye(m, dtype=torch.bool) if masks is None else masks
-        masks = masks if state.failures is None else state.failures.open_masks(masks)
-        state = state.enumerated()
-        designs = state.choices
-        if designs is None:
-            designs = state.space.sample(1, seed=state.seed)
-        costs, free = free_masks(designs, masks, state)
-        if state.choices is None and not free.any():
-            designs = spare_designs(state, 1)
-            costs, free = free_masks(designs, masks, state)
-        if not free.any():
-            raise CandidateGenerationError(
-                "Expected a pair that is not measured and costs at most"
-                f" {state.max_cost}, but none of {free.numel()} is left. Allow more."
-            )
-        # First the mask, then a design it is free at.
-        chance = 1 / self.weighting(costs.mean(dim=0))
-        chance = torch.where(free.any(dim=0), chance, 0.0)
-        mask = int(chance.cpu().multinomial(1, generator=generator))
-        rows = free[:, mask].nonzero().squeeze(-1)
-        row = rows[int(torch.randint(len(rows), (1,), generator=generator))]
-        return EvaluationRequest(
-            X=designs[row].unsqueeze(0),
-            evaluation_mask=masks[mask].unsqueeze(0).to(designs.device),
-            cost=costs[row, mask].unsqueeze(0),
-        )
+def _complete_soon(state: DecoupledState) -> Tensor:
+    """Pending designs that lack nothing once they are measured."""
+    pending = state.X[:0] if state.X_pending is None else state.X_pending
+    return pending[~state.open_outcomes(pending).any(dim=-1)]
 
 
 class CoupledPolicy(Policy):
@@ -201,7 +130,19 @@ class CoupledPolicy(Policy):
             raw_samples: Initial samples of the optimiser on a continuous space; as many
                 are drawn around the best designs so far.
             maxiter: Iterations of the optimiser on a continuous space.
+
+        Raises:
+            InputDataError: If a number is no whole number of at least 1.
         """
+        counts = {
+            "q": q,
+            "max_candidates": max_candidates,
+            "num_restarts": num_restarts,
+            "raw_samples": raw_samples,
+            "maxiter": maxiter,
+        }
+        for name, count in counts.items():
+            check_count(count, name)
         self.acqf_factory = acqf_factory
         self.q = q
         self.max_candidates = max_candidates
@@ -235,7 +176,9 @@ class CoupledPolicy(Policy):
         """
         X, values = self.best_designs(model, state)
         mask = state.open_outcomes(X)
-        cost = (state.outcome_costs(X) * mask).sum(dim=-1)
+        with torch.no_grad():
+            cost = predicted_costs(state.cost_model, X, mask)
+        check_costs(cost)
         affordable = cost.cumsum(dim=-1) <= state.max_cost
         if not affordable.any():
             raise CandidateGenerationError(
@@ -265,6 +208,10 @@ class CoupledPolicy(Policy):
         # Pruning and restarts draw from the global generator.
         with manual_seed(state.seed):
             acqf = self.acqf_factory(model, state)
+            pending = _complete_soon(state)
+            if len(pending) > 0:
+                with suppress(UnsupportedError):  # analytic ones cannot
+                    acqf.set_X_pending(pending)
             if state.choices is None:
                 return self._best_in_bounds(acqf, state)
             return self._best_choices(acqf, model, state, state.choices)
@@ -305,10 +252,11 @@ class CoupledPolicy(Policy):
         candidates = unique_rows(self._screen(model, state, choices))
         picks: list[int] = []
         values = []
+        pending = _complete_soon(state)
         with torch.no_grad():
             for _ in range(min(self.q, len(candidates))):
                 if picks:
-                    acqf.set_X_pending(candidates[picks])
+                    acqf.set_X_pending(torch.cat([pending, candidates[picks]]))
                 scores = acqf(candidates.unsqueeze(-2))
                 scores[picks] = -torch.inf
                 picks.append(int(scores.argmax()))

@@ -190,10 +190,14 @@ class PABOPolicy(Policy):
         """What this decision is made in; refuses what makes no sense."""
         self.supervisor.check(state.Y.shape[-1])
         if not state.complete.any():
+            advice = "Start with InitialDesign(num_complete=1) or more"
+            if state.target_fidelities:
+                targets = dict(state.target_fidelities)
+                advice = f"Initial designs have any: pass choices that have {targets}"
             raise InputDataError(
                 "Expected an archive of at least one design measured on all outcomes at"
-                " the target fidelity, but got none. Start with"
-                " InitialDesign(num_complete=1) or more."
+                f" the target fidelity, but none of {len(state.X)} is, those that"
+                f" failed not counted. {advice}."
             )
         fixed = {**state.space.fixed_features, **state.target_fidelities}
         space = replace(state.space, fixed_features=fixed).enumerated()

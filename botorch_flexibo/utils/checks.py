@@ -11,7 +11,7 @@ from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataErro
 from botorch.logging import shape_to_str
 from torch import Tensor
 
-# PyTorch takes seeds below 2^64; what a run adds to its seed is far less than 2^62.
+# PyTorch takes seeds below 2^64; what is added to a seed is far less than 2^62.
 _SEEDS = 2**62
 
 
@@ -228,6 +228,47 @@ def check_mask(value: object, name: str) -> Tensor:
             " `torch.bool` tensor with one column per outcome."
         )
     return value
+
+
+def check_evaluation_masks(masks: object, num_outcomes: int | None = None) -> None:
+    r"""Refuse what are no masks of outcomes to choose from.
+
+    Args:
+        masks: What was passed.
+        num_outcomes: The number of outcomes ``m``, None if it is not known yet.
+
+    Raises:
+        InputDataError: If they are not boolean, or one is empty.
+        BotorchTensorDimensionError: If they are not `k x m`.
+    """
+    masks = check_mask(masks, "evaluation_masks")
+    m = masks.shape[-1] if num_outcomes is None and masks.ndim > 0 else num_outcomes
+    if masks.ndim != 2 or masks.shape[-1] != m:
+        columns = "m" if num_outcomes is None else num_outcomes
+        raise BotorchTensorDimensionError(
+            f"Expected evaluation_masks to be `k x {columns}`, but got shape"
+            f" {shape_to_str(masks.shape)}. Pass one row per mask."
+        )
+    if len(masks) == 0 or not masks.any(dim=-1).all():
+        raise InputDataError(
+            "Expected at least one mask, each with at least one outcome, but got"
+            f" {masks.tolist()}. None stands for every outcome on its own."
+        )
+
+
+def check_batch_cost(value: object) -> None:
+    r"""Refuse what is no limit of a batch's cost.
+
+    Args:
+        value: What was passed.
+
+    Raises:
+        InputDataError: If it is no positive number; infinity is allowed.
+    """
+    if not (real_number(value) or 0.0) > 0:
+        raise InputDataError(
+            f"Expected batch_cost > 0, but got {value!r}. Leave it out for no limit."
+        )
 
 
 def check_like(value: Tensor, name: str, like: Tensor, like_name: str) -> None:

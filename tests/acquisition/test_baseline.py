@@ -219,7 +219,7 @@ def test_completing_a_trained_design_improves_the_front_of_complete_ones(
 def test_where_everything_is_decisive_there_is_one_stage(m: int) -> None:
     baseline = MeasuredBaseline(X, ALL_BUT[:, :m], torch.ones(m, dtype=torch.bool))
     assert len(baseline.stages) == 1
-    assert len(baseline.front_designs(None, None)) == 1
+    assert len(baseline.front_designs()) == 1
 
 
 def test_several_outcomes_of_trained_designs_are_worth_the_sum() -> None:
@@ -266,6 +266,39 @@ def test_what_is_pending_counts_as_measured() -> None:
     assert abs(taken.item()) < 0.05 * before.item()
     acqf.set_X_pending(None)
     assert improvements(acqf, baseline, x, mask).item() == pytest.approx(before.item())
+
+
+def test_pending_outcomes_of_a_design_count_together() -> None:
+    """Apart, as a greedy batch asks for them, with another design, or at once."""
+    x, y = STRANGERS[:1], STRANGERS[1:2]
+    known = ALL_BUT[:, :2] & False
+    known[0] = flags(1, 0)
+    baseline = MeasuredBaseline(X, known, flags(1, 1))
+    at_once = baseline.with_pending(torch.cat([x, y]), flags(1, 1, 0, 1).view(2, 2))
+    apart = baseline.with_pending(
+        torch.cat([x, y, x]), flags(1, 0, 0, 1, 0, 1).view(3, 2)
+    )
+    for merged in (at_once, apart):
+        (front,) = merged.front_designs()
+        assert torch.equal(front, x)
+        # What is missing at a design with a pending outcome completes it.
+        (passed,) = merged.passes(torch.cat([x, y, X[:1]]), flags(1, 0).unsqueeze(0))
+        assert passed.tolist() == [False, True, False]
+    (front,) = baseline.with_pending(X[:1], flags(0, 1).unsqueeze(0)).front_designs()
+    assert torch.equal(front, X[:1])
+    assert baseline.with_pending(None, None) is baseline
+    assert len(baseline.with_pending(STRANGERS, None).front_designs()[0]) == 6
+
+
+def test_copies_of_a_design_whose_outcomes_are_pending_are_worth_little() -> None:
+    acqf, both = lookahead(2), flags(1, 1).unsqueeze(0)
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(1, 1), weight=1.0)
+    copy = (STRANGERS[:1] + 1e-3).unsqueeze(0)
+    values = []
+    for rows, masks in (((0,), (1, 1)), ((0, 0), (1, 0, 0, 1))):
+        acqf.set_X_pending(STRANGERS[list(rows)], flags(*masks).view(-1, 2))
+        values.append(improvements(acqf, baseline, copy, both).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
 def test_only_designs_at_the_target_fidelity_count() -> None:

@@ -6,11 +6,14 @@ from collections import Counter
 
 import moocore
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("ax")
 
 from ax.api.client import Client
+from ax.core.arm import Arm
+from ax.core.data import Data
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.ax import Costs, SetupCost, get_next_measurements, spent
@@ -21,7 +24,16 @@ from botorch_flexibo.ax.analysis import (
     MeasurementStrip,
 )
 from botorch_flexibo.ax.metadata import experiment_of, strategy_of
-from tests.ax.helpers import COSTS, bare_client, complete, new_client, true_value
+from tests.ax.helpers import (
+    COSTS,
+    DEPTH,
+    RATE,
+    attach,
+    bare_client,
+    complete,
+    new_client,
+    true_value,
+)
 
 ANALYSES = [
     HypervolumeOverCost(3),
@@ -63,6 +75,46 @@ def test_the_breakdown_sums_to_what_was_spent(client: Client) -> None:
     told = sum(asked(client).values())
     assert frame["measurements"].sum() == told + 1  # and the one that failed
     assert set(frame.index) == set(OBJECTIVES)
+
+
+def test_trials_of_another_strategy_count_with_what_was_measured() -> None:
+    client = new_client(costs=Costs(COSTS, setup=SetupCost(5.0, ["rate"])))
+    attach(client, {"rate": 0.25, "width": 0.5}, "energy")
+    batch = experiment_of(client).new_batch_trial()
+    for rate, width in ((0.25, 0.75), (0.5, 0.5), (0.5, 0.75)):
+        batch.add_arm(Arm({"rate": rate, "width": width}))
+    batch.mark_running(no_runner_required=True)
+    rows = [
+        {
+            "trial_index": 1,
+            "arm_name": arm.name,
+            "metric_name": name,
+            "metric_signature": name,
+            "mean": 1.0,
+            "sem": float("nan"),
+        }
+        for arm in batch.arms
+        for name in OBJECTIVES
+    ]
+    experiment_of(client).attach_data(Data(df=pd.DataFrame(rows)))
+    batch.mark_completed()
+    frame = card(CostBreakdown(), client).df.set_index("metric_name")
+    assert frame["measurements"].to_dict() == {"energy": 4, "error": 3}
+    # The second design of the batch is the second one that has to be set up.
+    assert frame["cost"].to_dict() == {"energy": 4.0 + 5.0, "error": 60.0 + 5.0}
+    assert spent(client) == frame["cost"].sum()
+
+
+def test_only_the_target_fidelity_counts_as_measured() -> None:
+    client = new_client(RATE, DEPTH, fidelity={"depth": 6}, acquisition="lookahead")
+    for depth in (1, 2, 6):
+        attach(client, {"rate": 0.1 * depth, "depth": depth}, *OBJECTIVES)
+    points = card(DecoupledFront(), client).df.set_index("arm_name")
+    assert points["is_measured"].tolist() == [False, False, True]
+    # What cheap runs say is no optimum: at full depth energy is higher.
+    assert points["energy"].iloc[0] > true_value("energy", {"rate": 0.1, "depth": 1})
+    volumes = card(HypervolumeOverCost(9), client).df["hv_measured"]
+    assert volumes.iloc[0] == 0.0
 
 
 def test_the_strip_has_a_mark_per_measurement_at_what_was_spent(client: Client) -> None:

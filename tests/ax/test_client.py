@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -16,8 +17,8 @@ from torch import Tensor
 pytest.importorskip("ax")
 
 from ax.api.client import Client
-from ax.api.configs import ChoiceParameterConfig
-from botorch.exceptions.errors import InputDataError
+from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ from botorch_flexibo.ax.metadata import experiment_of, payment_of
 from botorch_flexibo.exceptions import InvalidCostError
 from tests.ax.helpers import (
     COSTS,
+    DEPTH,
     KIND,
     RATE,
     WIDTH,
@@ -95,6 +97,26 @@ def test_at_least_one_measurement_is_asked_for(n: int) -> None:
         f"Expected a whole number n >= 1, but got {n}. Ask for one or more."
     )
     assert trial_count(client) == 0
+
+
+def test_asking_for_more_than_is_left_does_the_work_twice_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    depth = replace(DEPTH, bounds=(1, 2))
+    client = initialized(new_client(KIND, depth))
+    numbers = []
+    ask = Client.get_next_trials
+
+    def counted(client: Client, n: int, **options: Any) -> Any:
+        numbers.append(n)
+        return ask(client, n, **options)
+
+    monkeypatch.setattr(Client, "get_next_trials", counted)
+    rest = get_next_measurements(client, 40)
+    assert numbers == [40, len(rest)]
+    with pytest.raises(CandidateGenerationError):
+        get_next_measurements(client, 40)
+    assert numbers[2:] == [40]
 
 
 def test_the_plain_client_and_the_helpers_mix() -> None:
@@ -157,7 +179,7 @@ def test_trials_of_the_user_are_measurements_too() -> None:
     (waiting,) = measurements(client)
     assert (waiting.trial_index, waiting.objectives) == (index, BOTH)
     client.attach_data(index, {"energy": 1.0})
-    assert measurements(client)[0].objectives == BOTH  # what was asked for
+    assert measurements(client)[0].objectives == ("error",)
     client.attach_data(index, {"error": 1.0})
     assert measurements(client) == []
 
@@ -386,6 +408,23 @@ def test_values_attached_before_are_replaced() -> None:
     }
 
 
+def test_values_attached_before_are_not_asked_for_again() -> None:
+    client = new_client()
+    get_next_measurements(client)
+    client.attach_data(0, {"error": 99.0})
+    (rest,) = measurements(client)
+    assert (rest.objectives, rest.cost) == (("energy",), 1.0)
+    with pytest.raises(InputDataError, match=r"for \['energy'\], but got none for"):
+        complete_measurement(client, rest, {})
+    costs = {"error": 3.0, "energy": 4.0}
+    complete_measurement(client, rest, {"energy": 2.0}, costs=costs)
+    assert {name: mean for name, (mean, _) in told(client, 0).items()} == {
+        "error": 99.0,
+        "energy": 2.0,
+    }
+    assert spent(client) == 7.0
+
+
 def test_a_failure_keeps_its_reason_and_gives_no_value() -> None:
     client = new_client()
     (measurement,) = get_next_measurements(client)
@@ -562,6 +601,20 @@ def test_a_function_of_the_parameters_prices_measurements() -> None:
         assert measurement.cost == pytest.approx(expected)
         total += expected
     assert spent(client) == pytest.approx(total)
+
+
+def test_a_function_of_a_derived_parameter_prices_measurements() -> None:
+    double = DerivedParameterConfig(
+        name="double", expression_str="2 * width + rate", parameter_type="float"
+    )
+    by_double = NamedCost("affine", {"slopes": {"double": 3.0}, "intercept": 1.0})
+    client = new_client(RATE, WIDTH, double, costs={**COSTS, "error": by_double})
+    for measurement in run(client, 3) + run(client, 2):
+        p = measurement.parameters
+        price = 1.0 + 3.0 * (2 * p["width"] + p["rate"])
+        prices = {"error": price, "energy": COSTS["energy"]}
+        total = sum(prices[name] for name in measurement.objectives)
+        assert measurement.cost == pytest.approx(total)
 
 
 def test_learned_costs_follow_what_was_told() -> None:

@@ -806,6 +806,29 @@ def test_a_run_goes_on_after_a_reload(threads: Executor, tmp_path: Path) -> None
     assert_data_are_right(client)
 
 
+@pytest.mark.parametrize("is_working", [True, False])
+def test_only_what_is_missing_of_a_measurement_is_resumed(
+    is_working: bool, threads: Executor
+) -> None:
+    client = new_client()
+    get_next_measurements(client)
+    client.attach_data(0, {"error": 7.0})
+    seen = []
+
+    def measure(parameters: dict[str, Any], objectives: Any) -> dict[str, float]:
+        seen.append(objectives)
+        if not is_working:
+            raise OSError("No board.")
+        return dict.fromkeys(objectives, 2.0)
+
+    run_measurements(client, measure, threads, num_measurements=0, options=CONTINUE)
+    assert seen == [("energy",)]
+    assert statuses(client) == ["COMPLETED"]
+    told = experiment_of(client).lookup_data().df["mean"].tolist()
+    assert sorted(told) == ([2.0, 7.0] if is_working else [7.0])
+    assert spent(client) == 21.0
+
+
 def test_what_something_else_measures_is_left_alone(threads: Executor) -> None:
     client = new_client(n_init=3)
     get_next_measurements(client, 1)

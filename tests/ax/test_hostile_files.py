@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import pytest
 
 pytest.importorskip("ax")
 
-from botorch_flexibo.ax import load_experiment, save_experiment
+from botorch_flexibo.ax import (
+    complete_measurement,
+    get_next_measurements,
+    load_experiment,
+    save_experiment,
+)
 from botorch_flexibo.ax._expressions import code_in
+from botorch_flexibo.ax.metadata import experiment_of
 from botorch_flexibo.ax.storage import release_experiment
 from botorch_flexibo.exceptions import ExperimentStorageError
-from tests.ax.helpers import DEPTH, WIDTH, initialized, new_client, run
+from tests.ax.helpers import DEPTH, KIND, WIDTH, initialized, new_client, run
 from tests.hostile import HOSTILE, read_all, sockets_used
 from tests.processes import in_another_process
 
@@ -104,7 +111,7 @@ CODE = [
     "(x)(y)",
     "x[0]",
     "(x).__class__",
-    "lambda: x",
+    "lambda:(x)",
     "[x for x in y]",
     "9**9**9",
     "(9**99)**99",
@@ -113,8 +120,14 @@ CODE = [
     "'x'",
     "x" * 10_001,
     "log(exec(x))",
-    "x if y else z",
+    "(x) if (y) else (z)",
+    "x .real",
+    "9^9^9",
+    "99999999!",
+    "1 << 99999999999",
 ]
+# Only in outcome constraints does Ax take "baseline" out.
+CODE_WITHOUT_BASELINE = ["exec * baseline(chr(1) + x)", "9**9 * baseline**9 <= x"]
 ARITHMETIC = [
     "2.0 * rate + 1",
     "-(a + b) * 3e-4 / c",
@@ -122,12 +135,18 @@ ARITHMETIC = [
     "log(x) + sqrt(Max(x, y))",
     "layer.width <= 3",
     "net/lr >= 2*metric@region",
+    "time for epoch + lambda: x - x if y else z",  # three names
 ]
 
 
 @pytest.mark.parametrize("text", CODE)
 def test_code_is_found_wherever_it_stands(text: str) -> None:
     assert code_in({"a": [{"expression_str": text}]}) == text
+
+
+@pytest.mark.parametrize("text", CODE_WITHOUT_BASELINE)
+def test_code_that_ax_makes_of_a_constraint_is_found(text: str) -> None:
+    assert code_in({"expression": text}) == text
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
@@ -140,10 +159,15 @@ def test_arithmetic_passes(text: str, key: str) -> None:
     "data",
     [
         {"expression": "-p50(latency), -energy"},
+        {"expression": "-Latency (ms), -energy"},
+        {"inequality": "Width (mm) + 2.0 * time for epoch <= 3"},
+        {"metric_names": ["x**2", "lr^decay"]},
+        {"__type": "Arm", "parameters": {"name": "f(g(x))", "expression": "x[0]"}},
+        {"__type": "Trial", "run_metadata": {"errors": {"name": "in f(g(x))"}}},
         {"name": "tuning #2 (of 3): a[1]; {b}", "accuracy (top 1) [%]": 3.0},
         {"failed_reason": "ValueError('f(g(x))') in [lambda: 3]"},
     ],
-    ids=lambda data: next(iter(data)),
+    ids=str,
 )
 def test_names_and_texts_pass(data: dict[str, Any]) -> None:
     assert code_in(data) is None
@@ -153,6 +177,53 @@ def test_names_and_texts_pass(data: dict[str, Any]) -> None:
 def test_names_that_would_be_called_are_code(name: str) -> None:
     assert code_in({"metric_names": ["a", name]}) == name
     assert code_in({"constraint_dict": {name: 1.0}}) == name
+
+
+def test_a_class_within_the_data_of_another_is_no_data() -> None:
+    hidden = {"__type": "DerivedParameter", "expression_str": "exec(x)"}
+    for data in ({"parameters": {"x": hidden}}, {"parameters": {"x": [{"y": hidden}]}}):
+        assert code_in({"__type": "Arm", **data}) == "exec(x)"
+    assert code_in({"__type": "Metric", "parameters": {"name": "f(g(x))"}}) == "f(g(x))"
+
+
+UNITS = ["Latency (ms)", "time for epoch"]
+
+
+@pytest.mark.filterwarnings("ignore:Objective expression")
+@pytest.mark.parametrize("metric", UNITS)
+def test_what_is_saved_is_loaded_whatever_its_names(
+    metric: str, tmp_path: Path
+) -> None:
+    kind = replace(KIND, name="name", values=["f(g(x))", "dense"])
+    square = replace(WIDTH, name="x**2")
+    client = new_client(
+        kind, square, objective=f"-error, -{metric}", costs={"error": 20.0, metric: 1.0}
+    )
+    (measurement,) = get_next_measurements(client)
+    complete_measurement(client, measurement, {"error": 1.0, metric: 2.0})
+    loaded = load_experiment(save_experiment(client, tmp_path / "tuning.json"))
+    assert set(experiment_of(loaded).metrics) == {"error", metric}
+    release_experiment(tmp_path / "tuning.json")
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    before = path.read_bytes()
+    client = load_experiment(path)
+    experiment_of(client).name = "f(g(x))"
+    with pytest.raises(ExperimentStorageError) as info:
+        save_experiment(client, path)
+    assert str(info.value) == (
+        f"Expected an experiment that can be loaded again for {path}, but got an"
+        " expression that is more than arithmetic: 'f(g(x))'. Nothing saved before is"
+        " lost. Give it another name."
+    )
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "tuning.json",
+        "tuning.json.lock",
+    ]
+    release_experiment(path)
 
 
 def test_saved_files_are_for_their_owner_only(tmp_path: Path) -> None:

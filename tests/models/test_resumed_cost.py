@@ -129,6 +129,29 @@ def test_a_training_is_paid_once_together_as_one_after_the_other(
     assert both == first + second == 27.5
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_only_the_outcome_that_pays_a_training_tells_its_rate(together: bool) -> None:
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 2.0]]).double()
+    model = ResumedCostModel(
+        LogNormalCostModel(torch.tensor([1.0, 1.0]).double(), bounds=bounds),
+        fidelity=1,
+        amounts=(1, 3, 9),
+        resumed_outcomes=torch.tensor([True, True]),
+        read_off_cost=0.01,
+    )
+    X = torch.tensor([[0.1, 0.0], [0.3, 0.0], [0.5, 1.0], [0.7, 1.0]]).double()
+    # Two seconds an epoch, paid by the second outcome; the first one is read off.
+    costs = torch.tensor([[0.01, 2.0], [0.01, 2.0], [0.01, 6.0], [0.01, 6.0]]).double()
+    if not together:
+        X = X.repeat_interleave(2, dim=0)
+        costs = costs.repeat_interleave(2, dim=0)
+        costs[::2, 0] = costs[1::2, 1] = math.nan
+    paid = PaidCosts(X, costs, torch.full((len(X),), math.nan).double())
+    learned = model.update(paid)(torch.tensor([[0.9, 2.0]]).double())[0]
+    assert learned[0].item() == 9  # as guessed: nobody paid a training for it
+    assert learned[1].item() == pytest.approx(18, rel=0.1)
+
+
 def test_the_joint_cost_of_one_resumed_outcome_is_the_sum() -> None:
     X = torch.tensor([[0.1, 2.0], [0.7, 1.0]]).double()
     mask = torch.tensor([[True, True], [False, True]])

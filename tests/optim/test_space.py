@@ -343,3 +343,37 @@ def test_choices_have_values_that_their_columns_allow(dtype: torch.dtype) -> Non
     assert SearchSpace(
         bounds, third, discrete_dims={0: [0, 1]}, fixed_features={0: 1.0}
     ).sample(1, seed=0).tolist() == [[1.0]]
+
+
+@PROPERTY
+@given(
+    values=st.lists(st.integers(-9, 9), min_size=1, max_size=6, unique=True),
+    x=st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=5),
+)
+def test_separate_columns_move_to_their_nearest_value(
+    values: list[int], x: list[float]
+) -> None:
+    bounds = torch.tensor([[-10.0], [10.0]], dtype=torch.float64)
+    X = torch.tensor(x, dtype=torch.float64).unsqueeze(-1)
+    moved = SearchSpace(bounds, discrete_dims={0: values}).project(X)
+    for before, after in zip(x, moved.flatten().tolist(), strict=True):
+        assert after in values
+        assert abs(after - before) == min(abs(v - before) for v in values)
+
+
+def test_a_column_of_a_million_values_takes_little_memory() -> None:
+    bounds = torch.tensor([[1.0], [1e6]], dtype=torch.float64)
+    space = SearchSpace(bounds, discrete_dims={0: range(1, 10**6 + 1)})
+    # A table of all distances would be 160 GB.
+    X = 1 + (1e6 - 1) * torch.rand(20_000, 1, dtype=torch.float64)
+    assert torch.equal(space.project(X), X.round())
+
+
+def test_choices_have_the_fixed_values_each_once() -> None:
+    grid = torch.cartesian_prod(torch.arange(3), torch.arange(2)).double()
+    bounds = torch.tensor([[0.0, 0.0], [2.0, 1.0]], dtype=torch.float64)
+    space = SearchSpace(bounds, grid, fixed_features={1: 1.0})
+    expected = [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]
+    assert space.choices is not None
+    assert space.choices.tolist() == expected
+    assert space.sample(1, seed=0).tolist() == expected

@@ -597,3 +597,23 @@ def test_a_run_ends_when_a_lookahead_has_measured_all_choices() -> None:
     assert history.stop_reason == "exhausted"
     assert not history.Y.isnan().any()
     assert history.total_cost == pytest.approx(8 * sum(COSTS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"q": 0}, "Expected q >= 1, but got 0"),
+        ({"batch_cost": -1.0}, r"Expected batch_cost > 0, but got -1\.0"),
+        ({"batch_cost": math.nan}, "Expected batch_cost > 0, but got nan"),
+        (
+            {"evaluation_masks": torch.zeros(1, 2, dtype=torch.bool)},
+            "Expected at least one mask, each with at least one outcome",
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_make_no_request_are_refused_at_once(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputDataError, match=message):
+        AcquisitionPolicy(LookaheadFactory(), **options)

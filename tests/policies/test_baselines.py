@@ -14,7 +14,7 @@ from botorch.acquisition.multi_objective.logei import (
     qLogNoisyExpectedHypervolumeImprovement,
 )
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
-from botorch.exceptions.errors import CandidateGenerationError
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from botorch.models import ModelListGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
@@ -705,3 +705,54 @@ def test_a_constant_outcome_does_not_break_the_standardisation(fitted: Fitted) -
     request = ask(VariancePerCostPolicy(), model, replace(state, Y=Y))
     assert request.acq_value is not None
     assert request.acq_value.isfinite().all()
+
+
+@SINGULAR
+def test_a_coupled_design_on_a_mixed_space_meets_the_constraints(
+    fitted: Fitted,
+) -> None:
+    """Rounded after the search, the best design may not: then another is taken."""
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 4.0]], dtype=torch.float64)
+    # 4 x0 + x1 <= 3.7
+    limit = (torch.tensor([0, 1]), torch.tensor([-4.0, -1.0]).double(), -3.7)
+    space = SearchSpace(
+        bounds, discrete_dims={1: [0, 1, 2, 3, 4]}, inequality_constraints=[limit]
+    )
+    X = space.sample(6, seed=0)
+    Y = torch.stack([X[:, 1] - X[:, 0], X[:, 1] - X[:, 0].square()], dim=-1)
+    model = fit_decoupled_model(X, Y, bounds=bounds)
+    policy = CoupledPolicy(q=2, num_restarts=2, raw_samples=32, maxiter=20)
+    state = replace(
+        fitted[1], X=X, Y=Y, space=space, ref_point=Y.amin(dim=0) - 1, seed=0
+    )
+    for seed in range(3):
+        request = policy(model, replace(state, seed=seed))
+        assert len(request.X) == 2
+        assert space.is_feasible(request.X).all()
+
+
+@SINGULAR
+def test_pending_designs_are_as_good_as_measured(fitted: Fitted) -> None:
+    """On a continuous space the best design would else be next to them again."""
+    model, state = fitted
+    state = replace(state, space=SearchSpace(state.bounds))
+    policy = CoupledPolicy(num_restarts=2, raw_samples=64)
+    first = policy(model, state).X
+    waiting = replace(
+        state,
+        X_pending=first,
+        X_pending_evaluation_mask=torch.ones(1, 2, dtype=torch.bool),
+    )
+    second = policy(model, waiting).X
+    assert (second - first).norm() > 0.05
+    # One that will lack an outcome is not.
+    half = replace(waiting, X_pending_evaluation_mask=torch.tensor([[True, False]]))
+    assert torch.equal(policy(model, half).X, first)
+
+
+@pytest.mark.parametrize(
+    "name", ["q", "max_candidates", "num_restarts", "raw_samples", "maxiter"]
+)
+def test_coupled_searches_without_effort_are_refused(name: str) -> None:
+    with pytest.raises(InputDataError, match=rf"^Expected {name} >= 1, but got 0\."):
+        CoupledPolicy(**{name: 0})

@@ -362,6 +362,37 @@ def test_a_promising_proposal_is_completed_without_acquisition_work() -> None:
     assert effort.num_expensive == 1
 
 
+def test_a_proposal_waits_as_long_as_other_values_are_fixed() -> None:
+    state = example(num_choices=None)
+    policy = PABOPolicy(Supervisor(gate="predicted"))
+    first = policy(NO_MODEL, state)
+    state = told(state, first, own_value(float(state.Y[:, 0].max()) + 1))
+    other = 0.75 if first.X[0, 0] < 0.5 else 0.25
+    space = replace(state.space, fixed_features={0: other})
+    second = policy(NO_MODEL, replace(state, space=space))
+    assert second.X[:, 0].tolist() == [other]
+    memory = cast(PABOMemory, policy.memory)
+    assert tuple(first.X[0].tolist()) in [p.design for p in memory.pending]
+    state = told(state, second)
+    third = policy(NO_MODEL, state)
+    assert torch.equal(third.X[:1], first.X)
+    assert masks(third)[0] == [False, True]
+
+
+def test_standing_designs_without_the_fixed_values_are_not_proposed() -> None:
+    state = example(num_choices=None)
+    policy = PABOPolicy(Supervisor(gate="predicted", patience=9))
+    hopeless = own_value(float(state.Y.min()) - 9, float(state.Y.min()) - 9)
+    for _ in range(2):
+        state = told(state, policy(NO_MODEL, state), hopeless)
+    assert any(cast(PABOMemory, policy.memory).standing)
+    space = replace(state.space, fixed_features={0: 0.625})
+    for _ in range(2):
+        request = policy(NO_MODEL, replace(state, space=space))
+        assert request.X[:, 0].tolist() == [0.625]
+        state = told(state, request, hopeless)
+
+
 def test_a_hopeless_proposal_is_never_completed() -> None:
     state = example()
     policy = PABOPolicy(Supervisor(gate="predicted", beta=0.0))
