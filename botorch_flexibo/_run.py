@@ -26,13 +26,10 @@ from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.fronts import hypervolume
-from botorch_flexibo.utils.seeds import seeded
+from botorch_flexibo.utils.seeds import seeded, stream
 
 # The identified front is evaluated at most this often over the whole budget.
 _NUM_FRONTS = 100
-_SEED_STRIDE = 1_000_003
-# Twice this, and what policies add to it, is a seed that PyTorch takes.
-_NUM_SEEDS = 2**61
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,15 +352,11 @@ class Run:
 
     def _policy_seed(self) -> int:
         """Even numbers: never the seed of a measurement's noise."""
-        return 2 * self._stream(self._decision)
+        return 2 * stream(self._options.seed, self._decision)
 
-    def _measurement_seed(self, stream: int | None = None) -> int:
-        return 2 * self._stream(self._decision if stream is None else stream) + 1
-
-    def _stream(self, number: int) -> int:
-        """The number of one of the run's random streams."""
-        stream = self._options.seed * _SEED_STRIDE + number
-        return stream if stream < _NUM_SEEDS else stream % _NUM_SEEDS
+    def _measurement_seed(self, number: int | None = None) -> int:
+        number = self._decision if number is None else number
+        return 2 * stream(self._options.seed, number) + 1
 
 
 def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:

@@ -35,8 +35,8 @@ from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState
 from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
+from botorch_flexibo.utils.seeds import stream
 
-_SEED_STRIDE = 1_000_003
 _FOREIGN_OPTION = "Unknown solver options: (tol|maxiter_continuous)$"
 _ROUNDED = "Negative variance values detected"
 _SEARCH_STOPPED = "Optimization failed (in `gen_candidates_scipy`|on the second try)"
@@ -183,7 +183,7 @@ class DecoupledGenerator(BoTorchGenerator):
             ),
             cost_model=costs,
             iteration=inputs.num_proposed + 1,
-            seed=self.seed * _SEED_STRIDE + inputs.num_proposed,
+            seed=stream(self.seed, inputs.num_proposed),
             target_fidelities=targets,
             X_pending=inputs.X_pending if len(inputs.X_pending) > 0 else None,
             X_pending_evaluation_mask=(

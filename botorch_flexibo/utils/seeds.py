@@ -7,6 +7,24 @@ from contextlib import contextmanager
 
 import torch
 
+# Twice as large a number, and what is added to it, is a seed that PyTorch takes.
+_NUM_STREAMS = 2**61
+_STRIDE = 1_000_003
+
+
+def stream(seed: int, number: int) -> int:
+    r"""The number of a random stream of a seed, different for any two decisions.
+
+    Args:
+        seed: The seed of a run.
+        number: The number of the stream, of a decision for example.
+
+    Returns:
+        ``1,000,003 seed + number``, modulo ``2^61`` where that is larger.
+    """
+    stream = seed * _STRIDE + number
+    return stream if stream < _NUM_STREAMS else stream % _NUM_STREAMS
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:

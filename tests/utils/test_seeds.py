@@ -6,7 +6,7 @@ import pytest
 import torch
 from botorch.utils.sampling import manual_seed
 
-from botorch_flexibo.utils.seeds import seeded
+from botorch_flexibo.utils.seeds import seeded, stream
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 3, 2**62])
@@ -38,3 +38,16 @@ def test_the_callers_state_comes_back_on_cuda() -> None:
     assert torch.equal(torch.cuda.get_rng_state(), before)
     with seeded(3):
         assert torch.equal(torch.randn(5, device="cuda"), first)
+
+
+@pytest.mark.parametrize("seed", [-(2**31), -1, 0, 7, 2**40])
+def test_streams_of_ordinary_seeds_are_far_from_each_other(seed: int) -> None:
+    assert stream(seed, 5) == 1_000_003 * seed + 5
+
+
+@pytest.mark.parametrize("seed", [2**45, 2**61, 2**62 - 1])
+def test_streams_of_large_seeds_are_seeds_that_torch_takes(seed: int) -> None:
+    numbers = {stream(s, k) for s in (seed - 1, seed) for k in range(50)}
+    assert len(numbers) == 100
+    for number in numbers:
+        torch.Generator().manual_seed(2 * number + 1)
