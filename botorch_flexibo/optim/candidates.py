@@ -319,7 +319,7 @@ class ContinuousCandidates:
                     space.bounds,
                     cat_dims=dict(space.cat_dims),
                     discrete_dims=dict(space.discrete_dims),
-                    options={"maxiter_continuous": options.maxiter},
+                    options=self._stopping(scaled=starts is not None),
                     q=1,
                     raw_samples=options.raw_samples,
                     num_restarts=options.num_restarts,
@@ -345,6 +345,9 @@ class ContinuousCandidates:
 
     def _stopping(self, *, scaled: bool) -> dict[str, Any]:
         """When a refinement ends. Values that are not scaled have no tolerance."""
+        if self._space.is_mixed:
+            mixed: dict[str, Any] = {"maxiter_continuous": self._options.maxiter}
+            return {**mixed, "tol": _TOLERANCE} if scaled else mixed
         stopping: dict[str, Any] = {"maxiter": self._options.maxiter}
         if scaled:
             stopping["ftol"] = _TOLERANCE
