@@ -336,9 +336,9 @@ def _known(
     experiment: Experiment, arguments: dict[str, Any], log: pd.DataFrame
 ) -> pd.DataFrame:
     """What was measured at the target fidelity, by arm name."""
-    arms = experiment.arms_by_name
+    arms, fidelity = experiment.arms_by_name, arguments["fidelity"]
     at_target = [
-        all(arms[name].parameters[key] == v for key, v in arguments["fidelity"].items())
+        all(arms[name].parameters.get(key) == v for key, v in fidelity.items())
         for name in log["arm_name"]
     ]
     return measured_table(log.loc[at_target], list(objective_names(experiment)))
