@@ -328,8 +328,7 @@ class Run:
             and num_paid > self._num_learned_costs
         ):
             start = time.perf_counter()
-            with seeded(self._measurement_seed()):
-                self._cost_model = self._cost_model.update(self._ledger.paid_costs())
+            self._cost_model = self._updated(self._cost_model)
             self._fit_seconds += time.perf_counter() - start
             self._num_learned_costs = num_paid
         return self._cost_model
@@ -343,10 +342,14 @@ class Run:
             return self._cost_model
         if self._cost_model is None:
             return FixedCostModel(self._ledger.mean_costs())
-        if not isinstance(self._cost_model, CostModel):
-            return self._cost_model
+        if isinstance(self._cost_model, CostModel):
+            return self._updated(self._cost_model)
+        return self._cost_model
+
+    def _updated(self, cost_model: CostModel) -> CostModel:
+        """A cost model after all payments so far."""
         with seeded(self._measurement_seed()):
-            return self._cost_model.update(self._ledger.paid_costs())
+            return cost_model.update(self._ledger.paid_costs())
 
     # --- seeds ------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ _STRIDE = 1_000_003
 
 
 def stream(seed: int, number: int) -> int:
-    r"""The number of a random stream of a seed, different for any two decisions.
+    r"""The number of one of the random streams of a seed.
 
     Args:
         seed: The seed of a run.
@@ -22,8 +22,8 @@ def stream(seed: int, number: int) -> int:
     Returns:
         ``1,000,003 seed + number``, modulo ``2^61`` where that is larger.
     """
-    stream = seed * _STRIDE + number
-    return stream if stream < _NUM_STREAMS else stream % _NUM_STREAMS
+    number += seed * _STRIDE
+    return number if number < _NUM_STREAMS else number % _NUM_STREAMS
 
 
 @contextmanager
