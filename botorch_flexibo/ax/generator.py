@@ -18,7 +18,6 @@ from botorch.models.model import Model
 from botorch.utils.datasets import SupervisedDataset
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from linear_operator.utils.warnings import NumericalWarning
-from scipy.optimize import OptimizeWarning
 from torch import Tensor
 
 from botorch_flexibo.ax.costs import Costs, build_cost_model
@@ -37,7 +36,6 @@ from botorch_flexibo.utils.fronts import front_mask
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 from botorch_flexibo.utils.seeds import stream
 
-_FOREIGN_OPTION = "Unknown solver options: (tol|maxiter_continuous)$"
 _ROUNDED = "Negative variance values detected"
 _SEARCH_STOPPED = "Optimization failed (in `gen_candidates_scipy`|on the second try)"
 
@@ -117,11 +115,9 @@ class DecoupledGenerator(BoTorchGenerator):
             # NOTE: Hypervolumes have kinks, at which SciPy's line search finds no
             # descent; BoTorch 0.18 warns, and its best design counts all the same. At
             # designs with data a variance may be zero but for rounding, which
-            # GPyTorch 1.15 corrects and warns of. BoTorch 0.18 hands options of its
-            # mixed search on to SciPy, which warns that it does not know them.
+            # GPyTorch 1.15 corrects and warns of.
             warnings.filterwarnings("ignore", _SEARCH_STOPPED, RuntimeWarning)
             warnings.filterwarnings("ignore", _ROUNDED, NumericalWarning)
-            warnings.filterwarnings("ignore", _FOREIGN_OPTION, OptimizeWarning)
             for _ in range(n):
                 request = policy(model, state)
                 requests.append(request)

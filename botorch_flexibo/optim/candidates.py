@@ -2,10 +2,9 @@ r"""Where the best (design, mask) pair of an acquisition function is found."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from botorch.acquisition.acquisition import (
@@ -14,10 +13,10 @@ from botorch.acquisition.acquisition import (
 )
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from botorch.exceptions.errors import CandidateGenerationError
-from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
+from botorch_flexibo.optim._refinement import refine, spread
 from botorch_flexibo.optim._scoring import masked_costs, masked_values, values_at_costs
 from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.utils.checks import check_count
@@ -25,8 +24,6 @@ from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 _UNLIMITED = ("max_rescored", "max_choices")
 _EFFORTS = ("raw_samples", "num_restarts", "maxiter", "max_batch_size", *_UNLIMITED)
-# What BoTorch says of a line search that stopped.
-_STOPPED = "Optimization failed in `gen_candidates_scipy`"
 # A mask whose best raw value is this much worse than a positive best is not refined.
 _HOPELESS = 0.2
 # Refinement ends when a step improves the value by a smaller part. Fronts have kinks:
@@ -287,9 +284,9 @@ class ContinuousCandidates:
             picks.append(self._pick(raw[[int(value.argmax())]], mask, top))
             if (best > 0 and top < _HOPELESS * best) or top.abs() < _NEGLIGIBLE:
                 continue
-            starts = _spread(raw, value, self._space.bounds, self._options.num_restarts)
+            starts = spread(raw, value, self._space.bounds, self._options.num_restarts)
             scale = float(top.abs())
-            picks.append(self._optimize(mask, starts.unsqueeze(-2), scale))
+            picks.append(self._optimize(mask, starts, scale))
         return picks
 
     def _raw_designs(self, seed: int) -> Tensor:
@@ -307,55 +304,17 @@ class ContinuousCandidates:
         return unique_rows(raw)
 
     def _optimize(self, mask: Tensor, starts: Tensor | None, scale: float) -> Pick:
-        space, options = self._space, self._options
         self._acqf.X_evaluation_mask = mask.unsqueeze(0)
-        acqf = self._acqf if starts is None else _Scaled(self._acqf, scale)
-        if space.is_mixed:
-            with warnings.catch_warnings():
-                # Kinks stop a line search: its best design counts, without a warning.
-                warnings.filterwarnings("ignore", _STOPPED, RuntimeWarning)
-                X, value = optimize_acqf_mixed_alternating(
-                    acqf,
-                    space.bounds,
-                    cat_dims=dict(space.cat_dims),
-                    discrete_dims=dict(space.discrete_dims),
-                    options=self._stopping(scaled=starts is not None),
-                    q=1,
-                    raw_samples=options.raw_samples,
-                    num_restarts=options.num_restarts,
-                    fixed_features=dict(space.fixed_features),
-                    inequality_constraints=list(space.inequality_constraints) or None,
-                )
-        else:
-            X, value = optimize_acqf(
-                acqf,
-                space.bounds,
-                q=1,
-                num_restarts=options.num_restarts if starts is None else len(starts),
-                raw_samples=options.raw_samples,
-                options=self._stopping(scaled=starts is not None),
-                inequality_constraints=list(space.inequality_constraints) or None,
-                fixed_features=dict(space.fixed_features) or None,
-                batch_initial_conditions=starts,
-                # Nor is it said here, or tried again.
-                retry_on_optimization_warning=starts is None,
-            )
-        value = torch.as_tensor(value).detach().reshape(()) * scale
-        return self._pick(X.detach(), mask, value)
-
-    def _stopping(self, *, scaled: bool) -> dict[str, Any]:
-        """When a refinement ends. Values that are not scaled have no tolerance."""
-        if self._space.is_mixed:
-            mixed: dict[str, Any] = {"maxiter_continuous": self._options.maxiter}
-            return {**mixed, "tol": _TOLERANCE} if scaled else mixed
-        stopping: dict[str, Any] = {"maxiter": self._options.maxiter}
-        if scaled:
-            stopping["ftol"] = _TOLERANCE
-            if not self._space.inequality_constraints:
-                # NOTE: BoTorch's batched L-BFGS-B takes ftol for a contradiction of its
-                # default factr (botorch 0.18, optim/batched_lbfgs_b.py).
-                stopping["factr"] = None
-        return stopping
+        X, values = refine(
+            self._acqf if starts is None else _Scaled(self._acqf, scale),
+            starts,
+            space=self._space,
+            options=self._options,
+            # Values that are not scaled have no tolerance.
+            tolerance=None if starts is None else _TOLERANCE,
+        )
+        best = int(values.argmax())
+        return self._pick(X[[best]], mask, values[best] * scale)
 
     def _pick(self, X: Tensor, mask: Tensor, value: Tensor) -> Pick:
         masks = mask.unsqueeze(0)
@@ -373,18 +332,6 @@ class _Scaled(AcquisitionFunction):
 
     def forward(self, X: Tensor) -> Tensor:
         return self.acq_function(X) / self.scale
-
-
-def _spread(X: Tensor, values: Tensor, bounds: Tensor, n: int) -> Tensor:
-    """The best designs that are not too close to a better one, ``k x d``."""
-    order = values.argsort(descending=True)[: min(16 * n, int(values.isfinite().sum()))]
-    unit = (X[order] - bounds[0]) / (bounds[1] - bounds[0])
-    near = torch.cdist(unit, unit) < 0.05 * unit.shape[-1] ** 0.5
-    chosen: list[int] = []
-    for i in range(len(order)):
-        if len(chosen) < n and not near[i, chosen].any():
-            chosen.append(i)
-    return X[order[chosen]]
 
 
 def _best_pair(

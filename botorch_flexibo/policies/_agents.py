@@ -3,7 +3,7 @@ r"""Agents: one model and one acquisition function per objective."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -16,12 +16,12 @@ from botorch.acquisition.analytic import (
 )
 from botorch.exceptions.errors import InputDataError
 from botorch.models import SingleTaskGP
-from botorch.optim import optimize_acqf, optimize_acqf_mixed_alternating
 from torch import Tensor
 
 from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
-from botorch_flexibo.optim.candidates import SearchOptions, _spread
+from botorch_flexibo.optim._refinement import refine, spread
+from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import Effort
 from botorch_flexibo.utils.rows import unique_rows
@@ -215,7 +215,7 @@ class AgentPool:
         designs = []
         for (X, values), task in zip(pools, tasks, strict=True):
             scores = values.masked_fill(~task.allowed(X), -torch.inf)
-            designs.append(_spread(X, scores, space.bounds, n))
+            designs.append(spread(X, scores, space.bounds, n))
         seconds = time.perf_counter() - start
         self.effort += Effort(num_acquisitions=len(tasks), acquisition_seconds=seconds)
         return designs
@@ -255,52 +255,11 @@ def _search(
         raw.append(space.feasible(space.project(options.X_start)))
     X = unique_rows(torch.cat(raw))
     values = _values([acqf], X, options.max_batch_size)[:, 0]
-    refined = _refined(acqf, X, values, space=space, options=options)
-    refined_values = _values([acqf], refined, options.max_batch_size)[:, 0]
-    return torch.cat([refined, X]), torch.cat([refined_values, values])
-
-
-def _refined(
-    acqf: AcquisitionFunction,
-    X: Tensor,
-    values: Tensor,
-    *,
-    space: SearchSpace,
-    options: SearchOptions,
-) -> Tensor:
-    starts = _spread(X, values, space.bounds, options.num_restarts)
+    starts = spread(X, values, space.bounds, options.num_restarts)
     if len(starts) == 0:
-        return starts
-    fixed: Mapping[int, float] = space.fixed_features
-    constraints = list(space.inequality_constraints) or None
-    if space.is_mixed:
-        X, _ = optimize_acqf_mixed_alternating(
-            acqf,
-            space.bounds,
-            discrete_dims=dict(space.discrete_dims),
-            cat_dims=dict(space.cat_dims),
-            options={"maxiter_continuous": options.maxiter},
-            q=1,
-            raw_samples=options.raw_samples,
-            num_restarts=options.num_restarts,
-            fixed_features=dict(fixed),
-            inequality_constraints=constraints,
-        )
-        return space.project(X.detach())
-    X, _ = optimize_acqf(
-        acqf,
-        space.bounds,
-        q=1,
-        num_restarts=len(starts),
-        options={"maxiter": options.maxiter},
-        inequality_constraints=constraints,
-        fixed_features=dict(fixed) or None,
-        batch_initial_conditions=starts.unsqueeze(-2),
-        return_best_only=False,
-        # Its best design counts, however the line search ended.
-        retry_on_optimization_warning=False,
-    )
-    return X.detach().squeeze(-2)
+        return X, values
+    refined, refined_values = refine(acqf, starts, space=space, options=options)
+    return torch.cat([refined, X]), torch.cat([refined_values, values])
 
 
 def _values(

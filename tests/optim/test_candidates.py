@@ -323,6 +323,7 @@ MIXED: dict[str, Any] = {
     "discrete_dims": {1: [0.0, 0.25, 0.5, 0.75, 1.0]},
     "cat_dims": {2: [0.0, 1.0, 2.0]},
 }
+MANY_VALUES = {0: [i / 32 for i in range(33)], 1: [i / 25 for i in range(26)]}
 MIXED_HILLS = tensor([0.3, 0.6, 1.2], [0.8, 0.1, 1.9])
 
 
@@ -344,8 +345,17 @@ MIXED_HILLS = tensor([0.3, 0.6, 1.2], [0.8, 0.1, 1.9])
             },
             [0.2, 0.5, 1.0],
             id="constrained",
-            # BoTorch 0.18.1: continuous_step hands its own option on to SLSQP.
-            marks=pytest.mark.filterwarnings("ignore:Unknown solver options. tol"),
+        ),
+        pytest.param({"discrete_dims": MANY_VALUES}, [0.3125, 0.6, 1.2], id="many"),
+        pytest.param(
+            {
+                "discrete_dims": MANY_VALUES,
+                "inequality_constraints": [
+                    (torch.tensor([0, 1]), tensor(-1.0, -1.0), -0.7)
+                ],
+            },
+            [0.21875, 0.48, 1.2],
+            id="many-constrained",
         ),
         pytest.param(
             {**MIXED, "discrete_dims": {0: [0.0, 0.1, 1.0], 1: [0.0, 0.7, 1.0]}},
