@@ -79,11 +79,6 @@ def _variant(**options: Any) -> MethodFactory:
     return lambda problem: _lookahead(problem, **options)
 
 
-def _study(**options: Any) -> MethodFactory:
-    """A variant of look-ahead FlexiBO, one measurement per decision."""
-    return lambda _: AcquisitionPolicy(LookaheadFactory(**options))
-
-
 def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     """The default loss with a part of the region's volume only."""
 
@@ -95,28 +90,7 @@ def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     return loss
 
 
-# Variants among which the defaults were chosen.
-STUDY: dict[str, MethodFactory] = {
-    "look-ahead, q=1": _study(),
-    "look-ahead, 1 node": _study(quadrature_nodes=1),
-    "look-ahead, 3 nodes": _study(quadrature_nodes=3),
-    "look-ahead, 16 nodes": _study(quadrature_nodes=16),
-    "look-ahead, beta=0.25": _study(beta=0.25),
-    "look-ahead, beta=4": _study(beta=4.0),
-    "look-ahead, |U|=32": _study(num_designs=32),
-    "look-ahead, |U|=64": _study(num_designs=64),
-    "look-ahead, |U|=256": _study(num_designs=256),
-    "look-ahead, log cost": _study(weighting=LogDamped(1.0)),
-    "look-ahead, pessimistic": _study(loss=HypervolumeLoss.pessimistic),
-    "look-ahead, pessimistic, beta=0.25": _study(
-        loss=HypervolumeLoss.pessimistic, beta=0.25
-    ),
-    "look-ahead, knowledge gradient": _study(loss=HypervolumeLoss.knowledge_gradient),
-    "look-ahead, region": _study(loss=HypervolumeLoss.region),
-    "look-ahead, optimistic": _study(loss=HypervolumeLoss.optimistic),
-}
-
-METHODS: dict[str, MethodFactory] = STUDY | {
+METHODS: dict[str, MethodFactory] = {
     "FlexiBO": _flexibo,
     "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
     "FlexiBO, beta=1": lambda problem: _flexibo(problem, beta=1.0),
@@ -150,6 +124,15 @@ METHODS: dict[str, MethodFactory] = STUDY | {
     ),
     "look-ahead FlexiBO, beta from 1/2": _variant(beta=ExponentialBeta(shift=0.5)),
     "look-ahead FlexiBO, weight 0.3": _variant(improvement_weight=0.3),
+    "look-ahead FlexiBO, |U|=32": _variant(num_designs=32),
+    "look-ahead FlexiBO, |U|=64": _variant(num_designs=64),
+    "look-ahead FlexiBO, |U|=256": _variant(num_designs=256),
+    "look-ahead FlexiBO, 1 node": _variant(quadrature_nodes=1),
+    "look-ahead FlexiBO, 3 nodes": _variant(quadrature_nodes=3),
+    "look-ahead FlexiBO, 16 nodes": _variant(quadrature_nodes=16),
+    "look-ahead FlexiBO, pessimistic": _variant(loss=HypervolumeLoss.pessimistic),
+    "look-ahead FlexiBO, optimistic": _variant(loss=HypervolumeLoss.optimistic),
+    "look-ahead FlexiBO, log cost": _variant(weighting=LogDamped(1.0)),
     "look-ahead FlexiBO, batches of 1": _variant(q=1),
     "look-ahead FlexiBO, batches of 2": _variant(q=2, part=math.inf),
     "look-ahead FlexiBO, batches of 4": _variant(q=4, part=math.inf),
