@@ -1,4 +1,4 @@
-r"""Random, coupled and variance-per-cost policies against brute force."""
+r"""Coupled and variance-per-cost policies against brute force."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from botorch.acquisition.multi_objective.logei import (
 )
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
 from botorch.exceptions.errors import CandidateGenerationError, InputDataError
-from botorch.models import ModelListGP
-from botorch.models.cost import FixedCostModel
-from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import ModelList
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed, sample_simplex
@@ -30,7 +27,6 @@ from botorch_flexibo import (
     VariancePerCostPolicy,
     fit_decoupled_model,
 )
-from botorch_flexibo.acquisition import unweighted
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import (
     DecoupledState,
@@ -39,67 +35,21 @@ from botorch_flexibo.policies import (
     qlognparego_factory,
 )
 from botorch_flexibo.policies.baselines import CoupledFactory
-from botorch_flexibo.test_functions import DecoupledBraninCurrin
+from tests.policies.helpers import (
+    LEVELS,
+    PROBLEM,
+    SEPARATE,
+    SINGULAR,
+    Fitted,
+    fixed_costs,
+    half_known,
+    pairs,
+    told,
+)
 
-Fitted = tuple[ModelListGP, DecoupledState]
-Pair = tuple[tuple[float, ...], int]
-
-PROBLEM = DecoupledBraninCurrin()
 FACTORIES = pytest.mark.parametrize(
     "factory", [qlognehvi_factory, qlognparego_factory], ids=["nehvi", "parego"]
 )
-# The candidates include designs of the baseline and, in batches, pending ones. Their
-# joint covariance is singular, to which linear_operator adds jitter with a warning.
-SINGULAR = pytest.mark.filterwarnings(
-    "ignore:A not p.d., added jitter:linear_operator.utils.warnings.NumericalWarning"
-)
-
-
-def fixed_costs(*costs: float) -> FixedCostModel:
-    return FixedCostModel(torch.tensor(costs, dtype=torch.float64))
-
-
-@pytest.fixture(scope="module")
-def fitted() -> Fitted:
-    """Eight of 20 designs measured, four of them on one outcome only."""
-    choices = PROBLEM.discretize(20, seed=3)
-    X = choices[:8]
-    Y = PROBLEM(X)
-    Y[6:, 0] = math.nan
-    Y[:2, 1] = math.nan
-    state = DecoupledState(
-        X=X,
-        Y=Y,
-        space=SearchSpace(PROBLEM.bounds, choices),
-        ref_point=PROBLEM(choices).amin(dim=0) - 1,
-        cost_model=fixed_costs(10.0, 1.0),
-        seed=5,
-    )
-    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
-
-
-def told(state: DecoupledState, X: Tensor, mask: Tensor) -> DecoupledState:
-    """The state after the true values of a request came in."""
-    X_all, Y_all = state.X, state.Y.clone()
-    for x, y, measured in zip(X, PROBLEM(X), mask, strict=True):
-        rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
-        if not rows:
-            X_all = torch.cat([X_all, x.unsqueeze(0)])
-            Y_all = torch.cat([Y_all, torch.full_like(Y_all[:1], math.nan)])
-            rows = [len(X_all) - 1]
-        Y_all[rows[0], measured] = y[measured]
-    return replace(state, X=X_all, Y=Y_all)
-
-
-def pairs(X: Tensor, mask: Tensor) -> list[Pair]:
-    return [(tuple(X[k].tolist()), int(i)) for k, i in mask.nonzero().tolist()]
-
-
-def missing_pairs(state: DecoupledState) -> set[Pair]:
-    assert state.choices is not None
-    known = set(pairs(state.X, state.measured))
-    every = torch.ones(len(state.choices), state.Y.shape[-1], dtype=torch.bool)
-    return set(pairs(state.choices, every)) - known
 
 
 class SumOfInputs(AcquisitionFunction):
@@ -116,183 +66,7 @@ def sum_of_inputs(model: ModelList, state: DecoupledState) -> AcquisitionFunctio
     return SumOfInputs(model)
 
 
-# --- random ---------------------------------------------------------------------------
-
-
-def test_random_measures_every_pair_exactly_once_until_none_is_left(
-    fitted: Fitted,
-) -> None:
-    model, state = fitted
-    missing = missing_pairs(state)
-    policy = RandomPolicy()
-    proposed = []
-    for seed in range(len(missing)):
-        request = policy(model, replace(state, seed=seed))
-        assert request.X.shape == (1, 2)
-        assert request.cost is not None
-        assert request.cost.tolist() == [10.0 if request.evaluation_mask[0, 0] else 1.0]
-        proposed += pairs(request.X, request.evaluation_mask)
-        state = told(state, request.X, request.evaluation_mask)
-    assert len(proposed) == len(missing) == 28
-    assert set(proposed) == missing
-    with pytest.raises(CandidateGenerationError, match="not measured and costs"):
-        policy(model, state)
-
-
-@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
-def test_the_same_seed_draws_the_same_pair_and_others_differ(
-    fitted: Fitted, finite: bool
-) -> None:
-    model, state = fitted
-    if not finite:
-        state = state.with_choices(None)
-    drawn = []
-    for seed in range(12):
-        torch.manual_seed(seed)  # the caller's state plays no part
-        first = RandomPolicy()(model, replace(state, seed=seed))
-        before = torch.get_rng_state()
-        second = RandomPolicy()(model, replace(state, seed=seed))
-        assert torch.equal(torch.get_rng_state(), before)
-        assert torch.equal(first.X, second.X)
-        assert torch.equal(first.evaluation_mask, second.evaluation_mask)
-        drawn += pairs(first.X, first.evaluation_mask)
-    assert len(set(drawn)) > 6
-
-
-def outcome_counts(state: DecoupledState, policy: RandomPolicy, n: int) -> Tensor:
-    model = ModelList()
-    masks = [policy(model, replace(state, seed=s)).evaluation_mask for s in range(n)]
-    return torch.cat(masks).sum(dim=0)
-
-
-def test_every_outcome_receives_the_same_money(fitted: Fitted) -> None:
-    _, state = fitted
-    n = 1100
-    dear, cheap = outcome_counts(state, RandomPolicy(), n).tolist()
-    assert dear + cheap == n
-    # Binomial with chance 1 / 11; four standard deviations.
-    spread = math.sqrt(n * (1 / 11) * (10 / 11))
-    assert abs(dear - n / 11) < 4 * spread
-
-
-def test_without_weighting_every_outcome_is_measured_as_often(fitted: Fitted) -> None:
-    _, state = fitted
-    n = 600
-    dear, cheap = outcome_counts(state, RandomPolicy(weighting=unweighted), n).tolist()
-    assert dear + cheap == n
-    assert abs(dear - n / 2) < 4 * math.sqrt(n / 4)
-
-
-@pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
-def test_designs_are_uniform_and_independent_of_the_outcome(
-    fitted: Fitted, finite: bool
-) -> None:
-    _, state = fitted
-    state = replace(
-        state,
-        X=state.X[:1],
-        Y=torch.full_like(state.Y[:1], math.nan),
-        cost_model=fixed_costs(1.0, 1.0),
-    )
-    state = state if finite else state.with_choices(None)
-    n = 600
-    requests = [RandomPolicy()(ModelList(), replace(state, seed=s)) for s in range(n)]
-    X = torch.cat([request.X for request in requests])
-    assert (X >= state.bounds[0]).all()
-    assert (X <= state.bounds[1]).all()
-    first = torch.cat([request.evaluation_mask for request in requests])[:, 0]
-    # Means of uniform draws within four standard errors, for either outcome.
-    expected = torch.full((2,), 0.5).double()
-    sd = torch.full((2,), 1 / math.sqrt(12)).double()
-    if finite:
-        expected, sd = state.choices.mean(dim=0), state.choices.std(dim=0)
-    for rows in (first, ~first):
-        error = 4 * sd / rows.sum().sqrt()
-        assert ((X[rows].mean(dim=0) - expected).abs() < error).all()
-    if finite:
-        counts = (X.unsqueeze(1) == state.choices).all(dim=-1).sum(dim=0)
-        assert counts.sum() == n
-        # 5 x the chance that a Poisson variable of mean 30 is at most 8 is < 1e-4.
-        assert counts.min() > 8
-        assert counts.max() < 60
-
-
-def test_a_coupled_mask_measures_all_outcomes_of_fresh_designs(fitted: Fitted) -> None:
-    model, state = fitted
-    policy = RandomPolicy(torch.ones(1, 2, dtype=torch.bool))
-    seen = []
-    for seed in range(12):
-        request = policy(model, replace(state, seed=seed))
-        assert request.evaluation_mask.tolist() == [[True, True]]
-        assert state.known_outcomes(request.X).isnan().all()
-        assert request.cost is not None
-        assert request.cost.tolist() == [11.0]
-        seen.append(tuple(request.X[0].tolist()))
-        state = told(state, request.X, request.evaluation_mask)
-    assert len(set(seen)) == 12
-    # Only designs that lack one outcome are left; no coupled measurement fits.
-    with pytest.raises(CandidateGenerationError, match="none of 20 is left"):
-        policy(model, state)
-
-
-def test_random_never_exceeds_max_cost(fitted: Fitted) -> None:
-    model, state = fitted
-    # The cheap outcome is dearer than 4.5 on the right half.
-    cost_model = GenericDeterministicModel(
-        lambda X: torch.stack([0 * X[..., 0] + 10, 4 + X[..., 0]], dim=-1),
-        num_outputs=2,
-    )
-    state = replace(state, cost_model=cost_model, max_cost=4.5)
-    for seed in range(40):
-        request = RandomPolicy()(model, replace(state, seed=seed))
-        assert request.evaluation_mask.tolist() == [[False, True]]
-        assert request.X[0, 0] <= 0.5
-        assert request.cost is not None
-        assert request.cost.item() == pytest.approx(4 + request.X[0, 0].item())
-    with pytest.raises(CandidateGenerationError, match=r"costs at most 3\.9"):
-        RandomPolicy()(model, replace(state, max_cost=3.9))
-
-
 # --- spaces with separate values ------------------------------------------------------
-
-LEVELS = [0.0, 0.5, 1.0]
-# 9 designs, 10,201 (too many for a list), and infinitely many.
-SEPARATE = {
-    "few": SearchSpace(PROBLEM.bounds, discrete_dims={0: LEVELS, 1: LEVELS}),
-    "many": SearchSpace(
-        PROBLEM.bounds, discrete_dims=dict.fromkeys((0, 1), np.linspace(0, 1, 101))
-    ),
-    "mixed": SearchSpace(PROBLEM.bounds, cat_dims={0: LEVELS}),
-    "constrained": SearchSpace(
-        PROBLEM.bounds,
-        discrete_dims={0: LEVELS},
-        inequality_constraints=[(torch.tensor([1]), torch.ones(1).double(), 0.95)],
-    ),
-}
-ON_SEPARATE = pytest.mark.parametrize("space", SEPARATE.values(), ids=SEPARATE)
-
-
-def half_known(state: DecoupledState, space: SearchSpace) -> DecoupledState:
-    """What is drawn first is measured, and one more design on its first outcome."""
-    X = torch.cat([space.sample(1, seed=state.seed), space.sample(9, seed=4)])
-    X = X[[0, int((X != X[0]).any(dim=-1).to(torch.int8).argmax())]]
-    Y = PROBLEM(X)
-    Y[1, 1] = math.nan
-    return replace(state, X=X, Y=Y, space=space)
-
-
-@ON_SEPARATE
-def test_random_goes_on_where_the_first_draw_is_measured(
-    fitted: Fitted, space: SearchSpace
-) -> None:
-    model, state = fitted
-    for seed in range(8):
-        state = half_known(replace(state, seed=seed), space)
-        request = RandomPolicy()(model, state)
-        assert request.X.shape == (1, 2)
-        assert request.evaluation_mask.sum() == 1
-        assert state.open_outcomes(request.X)[request.evaluation_mask].all()
-        assert torch.equal(space.feasible(space.project(request.X)), request.X)
 
 
 @SINGULAR
@@ -308,16 +82,6 @@ def test_few_separate_values_are_the_same_as_their_designs_as_choices(
         same = ask(policy, model, state.with_choices(choices))
         assert torch.equal(request.X, same.X)
         assert torch.equal(request.evaluation_mask, same.evaluation_mask)
-
-
-@ON_SEPARATE
-def test_random_ends_when_all_it_could_draw_is_too_dear(
-    fitted: Fitted, space: SearchSpace
-) -> None:
-    model, state = fitted
-    state = replace(half_known(state, space), max_cost=0.5)
-    with pytest.raises(CandidateGenerationError, match=r"at most 0\.5"):
-        RandomPolicy()(model, state)
 
 
 @pytest.mark.parametrize("space", [SearchSpace(PROBLEM.bounds), *SEPARATE.values()])
