@@ -3,6 +3,7 @@ r"""A model, a state and spaces that tests of policies share."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -49,9 +50,9 @@ def fixed_costs(*costs: float) -> FixedCostModel:
     return FixedCostModel(torch.tensor(costs, dtype=torch.float64))
 
 
-def fitted_state() -> Fitted:
-    """Eight of 20 designs measured, four of them on one outcome only."""
-    choices = PROBLEM.discretize(20, seed=3)
+def fitted_state(num_choices: int = 20, **changes: object) -> Fitted:
+    """Eight designs measured, four of them on one outcome only."""
+    choices = PROBLEM.discretize(num_choices, seed=3)
     X = choices[:8]
     Y = PROBLEM(X)
     Y[6:, 0] = math.nan
@@ -60,17 +61,24 @@ def fitted_state() -> Fitted:
         X=X,
         Y=Y,
         space=SearchSpace(PROBLEM.bounds, choices),
+        # Below all outcomes, so that every design can gain something.
         ref_point=PROBLEM(choices).amin(dim=0) - 1,
         cost_model=fixed_costs(10.0, 1.0),
         seed=5,
     )
-    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
+    model = fit_decoupled_model(X, Y, bounds=PROBLEM.bounds)
+    return model, replace(state, **changes)
 
 
-def told(state: DecoupledState, X: Tensor, mask: Tensor) -> DecoupledState:
+def told(
+    state: DecoupledState,
+    X: Tensor,
+    mask: Tensor,
+    values: Callable[[Tensor], Tensor] = PROBLEM,
+) -> DecoupledState:
     """The state after the true values of a request came in."""
     X_all, Y_all = state.X, state.Y.clone()
-    for x, y, measured in zip(X, PROBLEM(X), mask, strict=True):
+    for x, y, measured in zip(X, values(X), mask, strict=True):
         rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
         if not rows:
             X_all = torch.cat([X_all, x.unsqueeze(0)])

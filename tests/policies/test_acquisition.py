@@ -13,7 +13,6 @@ from botorch.exceptions.errors import (
     InputDataError,
     UnsupportedError,
 )
-from botorch.models import ModelListGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.utils.multi_objective.pareto import is_non_dominated
@@ -39,51 +38,15 @@ from botorch_flexibo.policies import (
     LookaheadFactory,
 )
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
+from tests.policies.helpers import Fitted, fitted_state, pairs, told
 
 COSTS = (10.0, 1.0)
 NUM_CHOICES = 24
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[ModelListGP, DecoupledState]:
-    """Eight of 24 designs measured, some of them on one outcome only."""
-    problem = DecoupledBraninCurrin(costs=COSTS)
-    choices = problem.discretize(NUM_CHOICES, seed=3)
-    X = choices[:8]
-    Y = problem(X)
-    Y[6:, 0] = math.nan
-    Y[:2, 1] = math.nan
-    state = DecoupledState(
-        X=X,
-        Y=Y,
-        space=SearchSpace(problem.bounds, choices),
-        # Below all outcomes, so that every design can gain something.
-        ref_point=problem(choices).amin(dim=0) - 1,
-        cost_model=FixedCostModel(torch.tensor(COSTS, dtype=torch.float64)),
-        iteration=5,
-    )
-    return fit_decoupled_model(X, Y, bounds=problem.bounds), state
-
-
-Fitted = tuple[ModelListGP, DecoupledState]
-
-
-def told(state: DecoupledState, X: Tensor, mask: Tensor) -> DecoupledState:
-    """The state after the true values of a request came in."""
-    values = DecoupledBraninCurrin()(X)
-    X_all, Y_all = state.X, state.Y.clone()
-    for x, y, measured in zip(X, values, mask, strict=True):
-        rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
-        if not rows:
-            X_all = torch.cat([X_all, x.unsqueeze(0)])
-            Y_all = torch.cat([Y_all, torch.full_like(Y_all[:1], math.nan)])
-            rows = [len(X_all) - 1]
-        Y_all[rows[0], measured] = y[measured]
-    return replace(state, X=X_all, Y=Y_all)
-
-
-def pairs(X: Tensor, mask: Tensor) -> list[tuple[tuple[float, ...], int]]:
-    return [(tuple(X[k].tolist()), int(i)) for k, i in mask.nonzero().tolist()]
+def fitted() -> Fitted:
+    return fitted_state(NUM_CHOICES, iteration=5, seed=0)
 
 
 def test_every_pair_is_proposed_exactly_once_until_none_is_left(

@@ -12,7 +12,6 @@ from botorch.acquisition.multi_objective.hypervolume_knowledge_gradient import (
     qHypervolumeKnowledgeGradient,
 )
 from botorch.exceptions.errors import UnsupportedError
-from botorch.models import ModelListGP
 from botorch.models.cost import FixedCostModel
 from botorch.utils.sampling import draw_sobol_samples
 from torch import Tensor
@@ -21,19 +20,15 @@ from botorch_flexibo import (
     AcquisitionPolicy,
     DecoupledCostUtility,
     SearchSpace,
-    fit_decoupled_model,
     sample_region_designs,
 )
 from botorch_flexibo.acquisition import LinearScalarizationKnowledgeGradient
 from botorch_flexibo.optim import EvaluationRequest, SearchOptions
-from botorch_flexibo.policies import DecoupledState, HVKGFactory, LinearKGFactory
-from botorch_flexibo.test_functions import DecoupledBraninCurrin
+from botorch_flexibo.policies import HVKGFactory, LinearKGFactory
 from botorch_flexibo.utils.fronts import hypervolume
-
-Fitted = tuple[ModelListGP, DecoupledState]
+from tests.policies.helpers import PROBLEM, Fitted
 
 COSTS = (10.0, 1.0)
-PROBLEM = DecoupledBraninCurrin(costs=COSTS)
 SMALL = LinearKGFactory(num_scalarizations=4, num_designs=16)
 TINY = HVKGFactory(num_pareto=2, num_fantasies=2, value_restarts=2, value_samples=16)
 FEW = SearchOptions(raw_samples=16, num_restarts=1, maxiter=3)
@@ -42,25 +37,6 @@ fantasies = pytest.mark.filterwarnings(
     "ignore:Non-strict enforcement of botorch tensor conventions"
 )
 finite_or_not = pytest.mark.parametrize("finite", [True, False], ids=["finite", "cube"])
-
-
-@pytest.fixture(scope="module")
-def fitted() -> Fitted:
-    """Eight of 20 designs measured, four of them on one outcome only."""
-    choices = PROBLEM.discretize(20, seed=3)
-    X = choices[:8]
-    Y = PROBLEM(X)
-    Y[6:, 0] = math.nan
-    Y[:2, 1] = math.nan
-    state = DecoupledState(
-        X=X,
-        Y=Y,
-        space=SearchSpace(PROBLEM.bounds, choices),
-        ref_point=PROBLEM(choices).amin(dim=0) - 1,
-        cost_model=FixedCostModel(torch.tensor(COSTS, dtype=torch.float64)),
-        seed=5,
-    )
-    return fit_decoupled_model(X, Y, bounds=PROBLEM.bounds), state
 
 
 def on(fitted: Fitted, finite: bool, **changes: object) -> Fitted:

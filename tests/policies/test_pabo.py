@@ -52,8 +52,8 @@ from botorch_flexibo.test_functions import (
     DecoupledZDT1,
     TabularProblem,
 )
+from tests.policies.helpers import PROBLEM, told
 
-PROBLEM = DecoupledBraninCurrin()
 NO_MODEL = ModelList()
 ROUND_ROBIN = Supervisor(schedule="round_robin")
 DEVICES: list[Any] = ["cpu"]
@@ -93,24 +93,14 @@ def choices_of(state: DecoupledState) -> Tensor:
     return state.choices
 
 
-def told(
+def next_state(
     state: DecoupledState,
     request: EvaluationRequest,
     values: Callable[[Tensor], Tensor] = PROBLEM,
 ) -> DecoupledState:
     """The next decision's state, once the requested outcomes came in."""
-    X_all, Y_all = state.X, state.Y.clone()
-    for x, y, mask in zip(
-        request.X, values(request.X), request.evaluation_mask, strict=True
-    ):
-        rows = (X_all == x).all(dim=-1).nonzero().flatten().tolist()
-        if not rows:
-            X_all = torch.cat([X_all, x.unsqueeze(0)])
-            Y_all = torch.cat([Y_all, torch.full_like(Y_all[:1], math.nan)])
-            rows = [len(X_all) - 1]
-        Y_all[rows[0], mask] = y[mask]
-    iteration, seed = state.iteration + 1, state.seed + 1
-    return replace(state, X=X_all, Y=Y_all, iteration=iteration, seed=seed)
+    state = told(state, request.X, request.evaluation_mask, values)
+    return replace(state, iteration=state.iteration + 1, seed=state.seed + 1)
 
 
 def run(
@@ -352,7 +342,7 @@ def test_a_promising_proposal_is_completed_without_acquisition_work() -> None:
     first = policy(NO_MODEL, state)
     assert masks(first) == [[True, False]]
     # Better than anything known: nothing can dominate it.
-    state = told(state, first, own_value(float(state.Y[:, 0].max()) + 1))
+    state = next_state(state, first, own_value(float(state.Y[:, 0].max()) + 1))
     before = policy.effort
     second = policy(NO_MODEL, state)
     assert torch.equal(second.X, first.X)
@@ -366,14 +356,14 @@ def test_a_proposal_waits_as_long_as_other_values_are_fixed() -> None:
     state = example(num_choices=None)
     policy = PABOPolicy(Supervisor(gate="predicted"))
     first = policy(NO_MODEL, state)
-    state = told(state, first, own_value(float(state.Y[:, 0].max()) + 1))
+    state = next_state(state, first, own_value(float(state.Y[:, 0].max()) + 1))
     other = 0.75 if first.X[0, 0] < 0.5 else 0.25
     space = replace(state.space, fixed_features={0: other})
     second = policy(NO_MODEL, replace(state, space=space))
     assert second.X[:, 0].tolist() == [other]
     memory = cast(PABOMemory, policy.memory)
     assert tuple(first.X[0].tolist()) in [p.design for p in memory.pending]
-    state = told(state, second)
+    state = next_state(state, second)
     third = policy(NO_MODEL, state)
     assert torch.equal(third.X[:1], first.X)
     assert masks(third)[0] == [False, True]
@@ -384,13 +374,13 @@ def test_standing_designs_without_the_fixed_values_are_not_proposed() -> None:
     policy = PABOPolicy(Supervisor(gate="predicted", patience=9))
     hopeless = own_value(float(state.Y.min()) - 9, float(state.Y.min()) - 9)
     for _ in range(2):
-        state = told(state, policy(NO_MODEL, state), hopeless)
+        state = next_state(state, policy(NO_MODEL, state), hopeless)
     assert any(cast(PABOMemory, policy.memory).standing)
     space = replace(state.space, fixed_features={0: 0.625})
     for _ in range(2):
         request = policy(NO_MODEL, replace(state, space=space))
         assert request.X[:, 0].tolist() == [0.625]
-        state = told(state, request, hopeless)
+        state = next_state(state, request, hopeless)
 
 
 def test_a_hopeless_proposal_is_never_completed() -> None:
@@ -403,12 +393,12 @@ def test_a_hopeless_proposal_is_never_completed() -> None:
     model = fit_decoupled_model(state.X, state.Y, bounds=state.bounds)
     with torch.no_grad():
         assert model.posterior(first.X).mean[0, 1] < best
-    state = told(state, first, own_value(float(state.Y[:, 0].min()) - 1))
+    state = next_state(state, first, own_value(float(state.Y[:, 0].min()) - 1))
     second = policy(NO_MODEL, state)
     assert policy.effort.num_gated == 1
     assert not torch.equal(second.X, first.X)
     for _ in range(4):  # nor is it proposed by another agent
-        state = told(state, second)
+        state = next_state(state, second)
         second = policy(NO_MODEL, state)
         assert not (second.X == first.X).all(dim=-1).any()
 
@@ -419,7 +409,7 @@ def test_a_wide_posterior_saves_a_proposal_that_its_mean_would_not() -> None:
         state = example()
         policy = PABOPolicy(Supervisor(gate="predicted", beta=beta))
         first = policy(NO_MODEL, state)
-        state = told(state, first, own_value(float(state.Y[:, 0].min()) - 1))
+        state = next_state(state, first, own_value(float(state.Y[:, 0].min()) - 1))
         requests.append((first, policy(NO_MODEL, state)))
     assert not torch.equal(requests[0][1].X, requests[0][0].X)
     assert torch.equal(requests[1][1].X, requests[1][0].X)
@@ -440,7 +430,7 @@ def test_outcomes_that_are_known_already_are_not_measured_again() -> None:
         request = policy(NO_MODEL, state)
         assert masks(request) == [[True, False]]
         asked.append(tuple(request.X[0].tolist()))
-        state = told(state, request)
+        state = next_state(state, request)
     assert sorted(asked) == sorted(map(tuple, X[6:].tolist()))
     with pytest.raises(CandidateGenerationError, match="every agent has seen all"):
         policy(NO_MODEL, state)
@@ -453,7 +443,7 @@ def test_a_failed_measurement_does_not_stop_the_agents() -> None:
     for _ in range(4):
         request = policy(NO_MODEL, state)
         seen.append(tuple(request.X[0].tolist()))
-        state = told(state, request, own_value(math.nan, math.nan))
+        state = next_state(state, request, own_value(math.nan, math.nan))
     assert len(set(seen)) == 4
 
 
@@ -472,7 +462,7 @@ def test_proposals_being_measured_are_awaited() -> None:
     third = policy(NO_MODEL, replace(state, iteration=3))
     designs = torch.cat([first.X, second.X, third.X, choices_of(state)[9:10]])
     assert len(designs.unique(dim=0)) == 4
-    state = told(replace(state, X_pending=None), first, own_value(99.0))
+    state = next_state(replace(state, X_pending=None), first, own_value(99.0))
     last = policy(NO_MODEL, state)
     assert torch.equal(last.X[:1], first.X)
     assert masks(last)[0] == [False, True]
@@ -494,8 +484,8 @@ def test_only_proposals_on_the_front_are_shared_unless_there_is_no_gate(
     bad = own_value(float(state.Y[:, 0].min()) - 1, float(state.Y[:, 1].min()) - 1)
     good = own_value(float(state.Y[:, 0].max()) + 1, float(state.Y[:, 1].max()) + 1)
     values = good if promising else bad
-    state = told(state, policy(NO_MODEL, state), values)
-    state = told(state, policy(NO_MODEL, state), bad)
+    state = next_state(state, policy(NO_MODEL, state), values)
+    state = next_state(state, policy(NO_MODEL, state), bad)
     policy(NO_MODEL, state)
     shared = promising or gate == "none"
     # The second agent before its turn, the lead at its second: its own one always.
@@ -515,7 +505,7 @@ def test_what_was_known_before_a_proposal_is_not_withheld() -> None:
     recorders = [Recorder(), Recorder()]
     policy = PABOPolicy(ROUND_ROBIN, acquisitions=recorders)
     for _ in range(2):  # the second agent knows all choices and passes
-        state = told(state, policy(NO_MODEL, state), own_value(-1e3))
+        state = next_state(state, policy(NO_MODEL, state), own_value(-1e3))
     state = replace(state, space=SearchSpace(state.bounds))
     policy(NO_MODEL, state)
     assert policy.memory is not None
@@ -548,7 +538,7 @@ def test_a_policy_forgets_at_the_first_decision_of_a_run() -> None:
     policy = PABOPolicy(Supervisor(gate="predicted"))
     state = example()
     first = policy(NO_MODEL, state)
-    policy(NO_MODEL, told(state, first, own_value(99.0)))
+    policy(NO_MODEL, next_state(state, first, own_value(99.0)))
     again = policy(NO_MODEL, state)
     assert torch.equal(again.X, first.X)
     assert policy.memory is not None
@@ -560,7 +550,7 @@ def test_a_run_is_resumed_with_a_memory_from_json() -> None:
     state = example()
     policy = PABOPolicy(Supervisor(gate="predicted"), q=2)
     for values in (own_value(0.0, 0.0), own_value(-1.0, -1.0), PROBLEM):
-        state = told(state, policy(NO_MODEL, state), values)
+        state = next_state(state, policy(NO_MODEL, state), values)
     assert policy.memory is not None
     text = json.dumps(asdict(policy.memory))
     resumed = PABOPolicy(Supervisor(gate="predicted"), q=2)
@@ -572,7 +562,7 @@ def test_a_run_is_resumed_with_a_memory_from_json() -> None:
         expected, request = policy(NO_MODEL, state), resumed(NO_MODEL, state)
         assert torch.equal(request.X, expected.X)
         assert masks(request) == masks(expected)
-        state = told(state, request)
+        state = next_state(state, request)
 
 
 # --- turns ----------------------------------------------------------------------------
@@ -621,7 +611,7 @@ def test_no_agent_idles_longer_than_patience(patience: int) -> None:
     turns = 0
     for k in range(4 * patience + 4):
         updates = len(recorders[1].num_rows)
-        state = told(state, policy(NO_MODEL, state), bad)
+        state = next_state(state, policy(NO_MODEL, state), bad)
         assert policy.memory is not None
         assert max(policy.memory.idle) <= patience
         if k % 2 == 1:
@@ -636,7 +626,7 @@ def test_who_learned_from_another_agent_does_not_idle() -> None:
     policy = PABOPolicy(Supervisor(gate="none"))
     state = example()
     for _ in range(6):
-        state = told(state, policy(NO_MODEL, state))
+        state = next_state(state, policy(NO_MODEL, state))
     assert policy.effort.num_skipped == 0
     assert policy.effort.num_acquisitions == 6
 
@@ -689,7 +679,7 @@ def test_what_cannot_be_completed_any_more_is_left() -> None:
     state = example(costs=(1.0, 10.0))
     policy = PABOPolicy(Supervisor(gate="predicted", expensive=(0, 1)))
     first = policy(NO_MODEL, state)
-    state = replace(told(state, first, own_value(99.0)), max_cost=5.0)
+    state = replace(next_state(state, first, own_value(99.0)), max_cost=5.0)
     second = policy(NO_MODEL, state)
     assert masks(second) == [[True, False]]
     assert not torch.equal(second.X, first.X)
