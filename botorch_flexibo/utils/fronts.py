@@ -18,8 +18,12 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import (
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
+from botorch_flexibo.utils._sweeps import swept_cells, swept_front
+
 # Elements of the largest temporary of a chunked pass: 128 MiB of float64.
 MAX_ELEMENTS = 2**24
+# The same where a chunk is passed over once per outcome and is to stay in cache: 2 MiB.
+_OVERLAP_ELEMENTS = 2**18
 # Up to this many outcomes the batched sweep is used, beyond it box decompositions.
 _MAX_SWEEP_OUTCOMES = 3
 
@@ -37,6 +41,8 @@ def front_mask(Y: Tensor) -> Tensor:
         >>> front_mask(torch.tensor([[1.0, 3.0], [2.0, 2.0], [1.0, 2.0]]))
         tensor([ True,  True, False])
     """
+    if Y.shape[-1] == 3 and Y.ndim == 2:
+        return swept_front(Y)
     if Y.shape[-1] != 2 or Y.shape[-2] == 0:
         return is_non_dominated(Y, deduplicate=True)
     # O(n log n): sort by the first outcome (ties by the second), then a point is on
@@ -134,6 +140,8 @@ def improvement_cells(front: Tensor, ref_point: Tensor) -> Tensor:
     if front.shape[-1] == 1:  # BoTorch's partitioning needs two outcomes
         best = torch.cat([front, ref_point.unsqueeze(0)]).amax(dim=0)
         return torch.stack([best, torch.full_like(best, math.inf)]).unsqueeze(1)
+    if front.shape[-1] == 3:
+        return swept_cells(front, ref_point)
     return FastNondominatedPartitioning(
         ref_point=ref_point, Y=front
     ).get_hypercell_bounds()
@@ -151,12 +159,9 @@ def hypervolume_improvement(Y: Tensor, cells: Tensor) -> Tensor:
         floating point.
     """
     lower, upper = cells  # each c x m
-    chunk = max(1, MAX_ELEMENTS // max(1, lower.numel()))
+    chunk = max(1, _OVERLAP_ELEMENTS // max(1, len(lower)))
     volumes = [
-        (torch.minimum(y.unsqueeze(-2), upper) - lower)
-        .clamp_min(0.0)
-        .prod(dim=-1)
-        .sum(dim=-1)
+        _overlaps(y, lower, upper).sum(dim=-1)
         for y in Y.reshape(-1, Y.shape[-1]).split(chunk)
     ]
     return torch.cat(volumes).reshape(Y.shape[:-1])
@@ -240,6 +245,21 @@ def check_ref_point(ref_point: Tensor, num_outcomes: int) -> None:
             f"Expected a finite ref_point, but got {ref_point.tolist()}. Pass the worst"
             " value of interest of each outcome."
         )
+
+
+def _overlaps(Y: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Volume of each of ``c`` boxes that lies below each of ``n`` points, ``n x c``."""
+    # One outcome at a time: several times faster than a product over a short dimension.
+    sides = [
+        (torch.minimum(y.unsqueeze(-1), high) - low).clamp_min(0.0)
+        for y, low, high in zip(
+            Y.unbind(-1), lower.unbind(-1), upper.unbind(-1), strict=True
+        )
+    ]
+    volume = sides[0]
+    for side in sides[1:]:
+        volume = volume * side
+    return volume
 
 
 def _swept_volume(Z: Tensor) -> Tensor:
