@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,19 +27,40 @@ def swept_front(Y: Tensor) -> Tensor:
     Returns:
         A ``n``-dim boolean tensor.
     """
-    falling = -Y.detach().cpu().numpy()
-    # The sort is stable: of equal points the first one comes first.
-    order = np.lexsort((falling[:, 2], falling[:, 1], falling[:, 0]))
-    kept: list[int] = []
     stairs = _Staircase([], [])
-    points = (-falling[order, 1:]).tolist()
-    for row, (x, y) in zip(order.tolist(), points, strict=True):
+    kept: list[int] = []
+    for row, (_, x, y) in _falling(Y):
         if not stairs.reaches(x, y):
             stairs.add(x, y)
             kept.append(row)
     mask = torch.zeros(len(Y), dtype=torch.bool)
     mask[kept] = True
     return mask.to(Y.device)
+
+
+def swept_second_front(Y: Tensor) -> Tensor:
+    r"""Front of the set of points that at least two of the given points dominate.
+
+    What a point dominates for the second time is what it and the staircase have in
+    common: the stairs below it, and those to its left and right cut off by it.
+
+    Args:
+        Y: A ``n x 3``-dim tensor of outcomes to maximise, without NaN.
+
+    Returns:
+        A ``k x 3``-dim tensor of mutually non-dominated points.
+    """
+    once, twice = _Staircase([], []), _Staircase([], [])
+    corners: list[tuple[float, float, float]] = []
+    for _, (height, x, y) in _falling(Y):
+        for corner in once.cut(x, y):
+            if not twice.reaches(*corner):
+                twice.add(*corner)
+                corners.append((height, *corner))
+        if not once.reaches(x, y):
+            once.add(x, y)
+    meets = Y.new_tensor(corners).reshape(-1, 3)
+    return meets[swept_front(meets)]  # some of equal height may dominate others
 
 
 def swept_cells(front: Tensor, ref_point: Tensor) -> Tensor:
@@ -81,6 +103,13 @@ def swept_cells(front: Tensor, ref_point: Tensor) -> Tensor:
     return front.new_tensor(boxes).reshape(-1, 2, 3).transpose(0, 1)
 
 
+def _falling(Y: Tensor) -> Iterator[tuple[int, list[float]]]:
+    """Rows and points by falling outcomes; of equal points the first one is first."""
+    points = Y.detach().cpu().numpy()
+    order = np.lexsort(tuple(-points[:, ::-1].T))
+    return zip(order.tolist(), points[order].tolist(), strict=True)
+
+
 class _Staircase(NamedTuple):
     """Points of which none is dominated: ``x`` rises and ``y`` falls."""
 
@@ -101,6 +130,16 @@ class _Staircase(NamedTuple):
         while first > 0 and self.y[first - 1] <= y:
             first -= 1
         return first, end
+
+    def cut(self, x: float, y: float) -> list[tuple[float, float]]:
+        """Corners of what the staircase and a point both dominate."""
+        first, end = self.below(x, y)
+        corners = list(zip(self.x[first:end], self.y[first:end], strict=True))
+        if end < len(self.x):
+            corners.append((x, min(self.y[end], y)))
+        if first > 0:
+            corners.append((self.x[first - 1], y))
+        return corners
 
     def add(self, x: float, y: float) -> None:
         """Put a point that is not reached in the place of those below it."""

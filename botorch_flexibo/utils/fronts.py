@@ -18,7 +18,7 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import (
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from botorch_flexibo.utils._sweeps import swept_cells, swept_front
+from botorch_flexibo.utils._sweeps import swept_cells, swept_front, swept_second_front
 
 # Elements of the largest temporary of a chunked pass: 128 MiB of float64.
 MAX_ELEMENTS = 2**24
@@ -111,6 +111,8 @@ def second_order_front(Y: Tensor) -> Tensor:
     Returns:
         A ``k x m``-dim tensor of mutually non-dominated points.
     """
+    if Y.shape[-1] == 3:
+        return swept_second_front(Y)
     first = front_mask(Y)
     rest = Y[~first]
     rest = rest[front_mask(rest)]

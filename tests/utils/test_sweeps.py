@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from botorch_flexibo.utils._sweeps import swept_cells, swept_front
+from botorch_flexibo.utils._sweeps import swept_cells, swept_front, swept_second_front
 from botorch_flexibo.utils.fronts import front_mask, hypervolume_improvement
 
 REF_POINT = torch.tensor([0.5, 0.0, 1.0], dtype=torch.float64)
@@ -74,6 +74,36 @@ def test_infinite_points_have_their_place() -> None:
     inf = torch.inf
     Y = torch.tensor([[inf, 0.0, 0.0], [1.0, 1.0, -inf], [2.0, 0.0, -inf], [1, 1, 0]])
     assert swept_front(Y).tolist() == [True, False, False, True]
+
+
+def pairwise_front(Y: Tensor) -> Tensor:
+    """Front of the componentwise minima of all pairs."""
+    row, column = torch.triu_indices(len(Y), len(Y), offset=1)
+    meets = torch.minimum(Y[row], Y[column])
+    return meets[is_non_dominated(meets, deduplicate=True)]
+
+
+def as_set(Y: Tensor) -> list[list[float]]:
+    return sorted(Y.tolist())
+
+
+@given(rows=few_levels)
+def test_what_two_points_dominate_is_what_pairs_dominate(
+    rows: list[tuple[float, float, float]],
+) -> None:
+    Y = as_points(rows)
+    assert as_set(swept_second_front(Y)) == as_set(pairwise_front(Y))
+
+
+@dtypes
+@pytest.mark.parametrize("n", [0, 1, 2, 100])
+def test_the_second_front_of_points_in_general_position(
+    n: int, dtype: torch.dtype
+) -> None:
+    for Y in (rand(n, dtype), sphere(n).to(dtype)):
+        second = swept_second_front(Y)
+        assert second.dtype == dtype
+        assert as_set(second) == as_set(pairwise_front(Y))
 
 
 @given(rows=few_levels, others=few_levels)
