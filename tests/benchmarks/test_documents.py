@@ -41,6 +41,7 @@ BATTERY = Store(
     ),
 )
 EQUAL = replace(BATTERY, matching="(1:1)")
+THREE = replace(BATTERY, name="three_outcomes")
 DEAR = replace(
     BATTERY,
     matching="(100:1)",
@@ -75,6 +76,7 @@ def table_below(text: str, head: str) -> list[str]:
         ("docs/results.md", "| problem | look-ahead", BATTERY, "regret"),
         ("docs/results.md", "| at 1:1 | look-ahead", EQUAL, "regret"),
         ("docs/results.md", "| at 100:1 | look-ahead", DEAR, "regret"),
+        ("docs/results.md", "| three outcomes | look-ahead", THREE, "regret"),
     ],
 )
 def test_a_table_says_what_is_stored(
