@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import moocore
 import numpy as np
@@ -67,6 +67,8 @@ from botorch_flexibo.test_functions import (
     DecoupledProblem,
     TabularProblem,
 )
+
+AnyProblem = TypeVar("AnyProblem", bound=DecoupledProblem)
 
 
 class Table(TabularProblem):
@@ -126,6 +128,12 @@ class Priced(Recording):
     """To the loop, one that decides by model and costs."""
 
     uses_model = True
+
+
+def unjudged(problem: AnyProblem) -> AnyProblem:
+    """The same problem, but that no model is fitted to judge its identified front."""
+    problem.knows_truth = False
+    return problem
 
 
 def run(
@@ -194,7 +202,7 @@ def flexibo(q: int = 1) -> AcquisitionPolicy:
 
 @pytest.mark.parametrize("budget", [0.5, 20.0, 45.0, 61.7])
 def test_the_budget_is_overspent_by_the_last_request_at_most(budget: float) -> None:
-    history = run(policy=flexibo(q=3), budget=budget)
+    history = run(unjudged(Table()), flexibo(q=3), budget=budget)
     assert history.stop_reason == "budget"
     assert history.total_cost >= budget
     assert history.total_cost - sum(history.records[-1].costs) < budget
@@ -338,7 +346,7 @@ def test_a_policy_that_asks_no_price_believes_the_mean_of_what_was_paid(
 
 
 def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
-    problem, policy = Table(), Priced()
+    problem, policy = unjudged(Table()), Priced()
     history = run(problem, policy, budget=60.0)
     assert len(policy.states) >= 5
     for state in policy.states:
@@ -365,7 +373,7 @@ def test_by_default_the_policy_believes_what_it_learned_from_payments() -> None:
 
 
 def test_learned_costs_tell_dear_designs_from_cheap_ones() -> None:
-    problem, policy = Table(), Priced()
+    problem, policy = unjudged(Table()), Priced()
     run(problem, policy, budget=200.0)
     believed = policy.states[-1].outcome_costs(problem.choices)[:, 0]
     truth = problem.cost(problem.choices)[:, 0]
@@ -502,7 +510,7 @@ def test_the_policy_knows_what_is_left_of_a_strict_budget() -> None:
 def test_a_strict_run_goes_on_while_a_missing_pair_is_affordable(
     policy: Policy,
 ) -> None:
-    problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+    problem = unjudged(DecoupledBraninCurrin(costs=(10.0, 1.0)))
     choices = problem.discretize(30, seed=0)
     history = run(
         problem,
@@ -831,7 +839,7 @@ def test_the_same_seed_gives_the_same_run_in_another_process() -> None:
 
 
 def test_noise_is_added_to_measurements_and_differs_between_them() -> None:
-    problem = Table(noise_std=0.1)
+    problem = unjudged(Table(noise_std=0.1))
     history = run(problem, budget=60.0)
     noise = history.Y - problem.Y[problem.indices(history.X)]
     noise = noise[~history.Y.isnan()]
@@ -1111,7 +1119,7 @@ def stated_costs(problem: DecoupledProblem) -> SetupCostModel:
 def test_every_set_up_is_paid_once_by_the_first_that_needs_it(
     features: list[int] | None, outcomes: tuple[bool, bool] | None
 ) -> None:
-    problem = Trained()
+    problem = unjudged(Trained())
     problem.setup_features, problem.setup_outcomes = features, outcomes
     initial = InitialDesign(9, num_complete=2)
     history = run(
@@ -1225,7 +1233,7 @@ def test_nothing_is_learned_where_nothing_was_paid() -> None:
 
 
 def test_learned_costs_approach_the_true_ones() -> None:
-    problem, policy = Trained(), Recording()
+    problem, policy = unjudged(Trained()), Recording()
     bounds = problem.bounds
     cost_model = SetupCostModel(
         LogNormalCostModel(torch.tensor([1.0, 1.0]).to(bounds), bounds=bounds),
@@ -1262,7 +1270,7 @@ def test_initial_designs_are_predicted_to_share_their_set_ups() -> None:
 
 @pytest.mark.parametrize("budget", [7.0, 33.3, 52.0])
 def test_a_strict_budget_is_kept_with_set_ups(budget: float) -> None:
-    problem = Trained()
+    problem = unjudged(Trained())
     history = run(
         problem,
         flexibo(),
@@ -1299,7 +1307,7 @@ def epochs_choices() -> Tensor:
 
 
 def test_only_measurements_at_the_target_count_as_measured() -> None:
-    problem, policy = Epochs(), Recording()
+    problem, policy = unjudged(Epochs()), Recording()
     history = run(problem, policy, budget=40.0, choices=epochs_choices(), seed=2)
     assert all(state.target_fidelities == {1: 0.5} for state in policy.states)
     Y = torch.full_like(history.Y, math.nan)
@@ -1339,7 +1347,7 @@ def test_without_fidelities_the_policy_is_told_of_none() -> None:
 @pytest.mark.parametrize("seed", [0, 7, 2**40 - 1, -1, -(2**31)])
 def test_policies_are_given_even_seeds_that_never_changed(seed: int) -> None:
     policy = Recording()
-    run(policy=policy, seed=seed, budget=45.0)
+    run(unjudged(Table()), policy, seed=seed, budget=45.0)
     assert len(policy.states) > 1
     for state in policy.states:
         assert state.seed == 2 * (seed * 1_000_003 + state.iteration)
@@ -1348,8 +1356,8 @@ def test_policies_are_given_even_seeds_that_never_changed(seed: int) -> None:
 @pytest.mark.parametrize("seed", [2**45, 1_760_000_000_000_000_000, 2**62 - 1])
 def test_large_seeds_are_seeds_as_well(seed: int) -> None:
     policy, other = Recording(), Recording()
-    history = run(Table(noise_std=0.1), policy, seed=seed, budget=45.0)
-    before = run(Table(noise_std=0.1), other, seed=seed - 1, budget=45.0)
+    history = run(unjudged(Table(noise_std=0.1)), policy, seed=seed, budget=45.0)
+    before = run(unjudged(Table(noise_std=0.1)), other, seed=seed - 1, budget=45.0)
     assert history.stop_reason == "budget"
     assert requests(history) != requests(before)
     seeds = [state.seed for state in [*policy.states, *other.states]]
@@ -1381,7 +1389,7 @@ def test_the_progress_bar_shows_spending_and_measurements(
 def test_the_progress_bar_is_silent_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    history = run(callbacks=[ProgressBar()], budget=50.0)
+    history = run(unjudged(Table()), callbacks=[ProgressBar()], budget=50.0)
     assert history.stop_reason == "budget"
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
