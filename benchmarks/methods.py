@@ -79,6 +79,11 @@ def _variant(**options: Any) -> MethodFactory:
     return lambda problem: _lookahead(problem, **options)
 
 
+def _many_designs(**options: Any) -> MethodFactory:
+    """Look-ahead FlexiBO with 128 reference designs, the default of most variants."""
+    return _variant(num_designs=128, **options)
+
+
 def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     """The default loss with a part of the region's volume only."""
 
@@ -101,38 +106,43 @@ METHODS: dict[str, MethodFactory] = {
         FlexiBOFactory(weighting=unweighted)
     ),
     "look-ahead FlexiBO": _lookahead,
-    # The boxes were always one standard deviation wide while the loss and the weight of
-    # the measured front were chosen.
-    "look-ahead FlexiBO, beta=1": _variant(beta=1.0),
-    "look-ahead FlexiBO, beta=1, region 0.3": _variant(
+    # There were 128 reference designs, and boxes always one standard deviation wide,
+    # while the loss and the weight of the measured front were chosen.
+    "look-ahead FlexiBO, beta=1": _many_designs(beta=1.0),
+    "look-ahead FlexiBO, beta=1, region 0.3": _many_designs(
         beta=1.0, loss=_less_region(0.3)
     ),
-    "look-ahead FlexiBO, beta=1, weight 0": _variant(beta=1.0, improvement_weight=0.0),
-    "look-ahead FlexiBO, beta=1, weight 0.3": _variant(
+    "look-ahead FlexiBO, beta=1, weight 0": _many_designs(
+        beta=1.0, improvement_weight=0.0
+    ),
+    "look-ahead FlexiBO, beta=1, weight 0.3": _many_designs(
         beta=1.0, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, beta=1, weight 1": _variant(beta=1.0, improvement_weight=1.0),
-    "look-ahead FlexiBO, beta=1, weight 0.3, knowledge gradient": _variant(
+    "look-ahead FlexiBO, beta=1, weight 1": _many_designs(
+        beta=1.0, improvement_weight=1.0
+    ),
+    "look-ahead FlexiBO, beta=1, weight 0.3, knowledge gradient": _many_designs(
         beta=1.0, improvement_weight=0.3, loss=HypervolumeLoss.knowledge_gradient
     ),
-    "look-ahead FlexiBO, beta=1, weight 0.3, q=32, price 1/1000": _variant(
+    "look-ahead FlexiBO, beta=1, weight 0.3, q=32, price 1/1000": _many_designs(
         beta=1.0, improvement_weight=0.3, q=32, price=1 / 1000
     ),
-    "look-ahead FlexiBO, beta=4": _variant(beta=4.0),
-    "look-ahead FlexiBO, beta=4, weight 0.3": _variant(
+    "look-ahead FlexiBO, beta=4": _many_designs(beta=4.0),
+    "look-ahead FlexiBO, beta=4, weight 0.3": _many_designs(
         beta=4.0, improvement_weight=0.3
     ),
-    "look-ahead FlexiBO, beta from 1/2": _variant(beta=ExponentialBeta(shift=0.5)),
-    "look-ahead FlexiBO, weight 0.3": _variant(improvement_weight=0.3),
-    "look-ahead FlexiBO, |U|=32": _variant(num_designs=32),
+    "look-ahead FlexiBO, beta from 1/2": _many_designs(beta=ExponentialBeta(shift=0.5)),
+    "look-ahead FlexiBO, weight 0.3": _many_designs(improvement_weight=0.3),
+    "look-ahead FlexiBO, |U|=16": _variant(num_designs=16),
     "look-ahead FlexiBO, |U|=64": _variant(num_designs=64),
+    "look-ahead FlexiBO, |U|=128": _many_designs(),
     "look-ahead FlexiBO, |U|=256": _variant(num_designs=256),
-    "look-ahead FlexiBO, 1 node": _variant(quadrature_nodes=1),
-    "look-ahead FlexiBO, 3 nodes": _variant(quadrature_nodes=3),
-    "look-ahead FlexiBO, 16 nodes": _variant(quadrature_nodes=16),
-    "look-ahead FlexiBO, pessimistic": _variant(loss=HypervolumeLoss.pessimistic),
-    "look-ahead FlexiBO, optimistic": _variant(loss=HypervolumeLoss.optimistic),
-    "look-ahead FlexiBO, log cost": _variant(weighting=LogDamped(1.0)),
+    "look-ahead FlexiBO, 1 node": _many_designs(quadrature_nodes=1),
+    "look-ahead FlexiBO, 3 nodes": _many_designs(quadrature_nodes=3),
+    "look-ahead FlexiBO, 16 nodes": _many_designs(quadrature_nodes=16),
+    "look-ahead FlexiBO, pessimistic": _many_designs(loss=HypervolumeLoss.pessimistic),
+    "look-ahead FlexiBO, optimistic": _many_designs(loss=HypervolumeLoss.optimistic),
+    "look-ahead FlexiBO, log cost": _many_designs(weighting=LogDamped(1.0)),
     "look-ahead FlexiBO, batches of 1": _variant(q=1),
     "look-ahead FlexiBO, batches of 2": _variant(q=2, part=math.inf),
     "look-ahead FlexiBO, batches of 4": _variant(q=4, part=math.inf),

@@ -21,6 +21,21 @@ from botorch_flexibo.utils.moving_front import (
 from botorch_flexibo.utils.rows import RowIndex
 
 
+class Progress(NamedTuple):
+    r"""How far the outcomes asked for take designs towards the end of a stage.
+
+    Attributes:
+        paid: A ``batch_shape x q``-dim tensor of what the outcomes cost that the design
+            lacks and that are asked for. 0 for designs that are not at the stage, and
+            where nothing was measured of what it requires and not all is asked for.
+        missing: A ``batch_shape x q``-dim tensor of what all that it lacks cost, at
+            least ``paid``.
+    """
+
+    paid: Tensor
+    missing: Tensor
+
+
 class Stage(NamedTuple):
     r"""A step of measuring designs, and the front of those that are past it.
 
@@ -43,13 +58,16 @@ class MeasuredBaseline:
     unmeasured whose outcomes are predicted well, but a network that was never trained
     cannot be used. With a baseline its value is
 
-    ``gain(X, S) + weight * (E[HV{B + X}] - HV{B})``
+    ``gain(X, S) + weight * share(X, S) * (E[HV{B + X}] - HV{B})``
 
     where ``B`` are the posterior means of designs whose decisive outcomes are measured,
     and a design of ``X`` counts if ``S`` completes it: its decisive outcomes are
-    measured or in ``S``, and were not all measured before. Outcomes that are not
-    decisive count as predicted: they are cheap to measure. Where everything is decisive
-    this is the expected hypervolume improvement of completing a design.
+    measured or in ``S``, and were not all measured before. If some of them were, it
+    counts in part also before: the ``share`` is what the outcomes in ``S`` cost of all
+    decisive ones that it lacks, so that what is left to measure is worth the same per
+    cost in any order. Outcomes that are not decisive count as predicted: they are cheap
+    to measure. Where everything is decisive this is the expected hypervolume
+    improvement of completing a design.
 
     Where the decisive outcomes were measured before, the same is added for each outcome
     ``i`` that is not decisive, with ``B`` the designs where it is measured too, and
@@ -62,22 +80,25 @@ class MeasuredBaseline:
         decisive: A ``m``-dim boolean tensor of the outcomes without which a design does
             not count, typically the dear ones.
         weight: The weight of the improvement against the gain.
+        costs: A ``m``-dim tensor of typical costs of measuring each outcome. None takes
+            them as equal.
 
     Example:
         >>> X = torch.rand(3, 2, dtype=torch.double)
         >>> mask = torch.tensor([[True, True], [True, False], [False, True]])
         >>> baseline = MeasuredBaseline(X, mask, decisive=torch.tensor([True, False]))
         >>> training, latency = torch.eye(2, dtype=torch.bool).unsqueeze(-2)
-        >>> [step.tolist() for step in baseline.passes(X, training.expand(3, 2))]
-        [[False, False, True], [False, False, False]]
-        >>> [step.tolist() for step in baseline.passes(X, latency.expand(3, 2))]
-        [[False, False, False], [False, True, False]]
+        >>> [stage.paid.tolist() for stage in baseline.progress(X, training)]
+        [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+        >>> [stage.paid.tolist() for stage in baseline.progress(X, latency)]
+        [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
 
     X: Tensor
     evaluation_mask: Tensor
     decisive: Tensor
     weight: float = 0.1
+    costs: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and weight."""
@@ -99,6 +120,11 @@ class MeasuredBaseline:
                 "Expected a positive weight and at least one decisive outcome, but got"
                 f" {self.weight!r} and {self.decisive.tolist()}. Without them leave the"
                 " baseline out."
+            )
+        if self.costs is not None and not _positive(self.costs, self.decisive):
+            raise InputDataError(
+                f"Expected costs to be {len(self.decisive)} finite positive numbers,"
+                f" one per outcome, but got {self.costs!r}. Pass typical costs."
             )
 
     def check_shape(self, num_columns: int, num_outcomes: int) -> None:
@@ -161,24 +187,28 @@ class MeasuredBaseline:
         known = self.evaluation_mask
         return [self.X[_contains(known, stage.required)] for stage in self.stages]
 
-    def passes(self, X: Tensor, mask: Tensor) -> list[Tensor]:
-        r"""Whether the outcomes asked for take designs past each stage.
+    def progress(self, X: Tensor, mask: Tensor) -> list[Progress]:
+        r"""How far the outcomes asked for take designs towards the end of each stage.
 
         Args:
             X: A ``batch_shape x q x d``-dim tensor of designs.
             mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
 
         Returns:
-            A ``batch_shape x q``-dim boolean tensor for each of ``stages``. Designs
-            that were past it are not among them, nor those that were not at it.
+            The progress of ``batch_shape x q`` designs for each of ``stages``.
         """
         known = self._measured(X)
-        return [
-            _contains(known, stage.before)
-            & ~_contains(known, stage.required)
-            & _contains(known | mask, stage.required)
-            for stage in self.stages
-        ]
+        costs = self.X.new_ones(()) if self.costs is None else self.costs
+        steps = []
+        for stage in self.stages:
+            at_it = _contains(known, stage.before).unsqueeze(-1)
+            lacks = at_it & stage.required & ~known
+            is_begun = (known & stage.required).any(dim=-1, keepdim=True)
+            is_completed = _contains(mask, lacks).unsqueeze(-1)
+            counts = lacks & mask & (is_begun | is_completed)
+            paid, missing = ((part * costs).sum(dim=-1) for part in (counts, lacks))
+            steps.append(Progress(paid, missing))
+        return steps
 
     def _measured(self, X: Tensor) -> Tensor:
         """What is measured of designs, ``batch_shape x q x m``."""
@@ -192,25 +222,31 @@ class MeasuredBaseline:
         return RowIndex(self.X)
 
     def improvement(
-        self, front: Tensor, joining: Joining, counts: Tensor, num_nodes: int
+        self, front: Tensor, joining: Joining, progress: Progress, num_nodes: int
     ) -> Tensor:
-        r"""Weighted expected improvement of the front.
+        r"""Weighted expected improvement of the front, the part that is paid.
 
         Args:
             front: A ``s x k x m``-dim tensor of points relative to the reference point,
                 at least one.
             joining: Where the designs of batches are, and where they may go.
-            counts: A ``s x b x q``-dim boolean tensor: whether they count.
+            progress: ``s x b x q``-dim tensors. Designs that pay for nothing do not
+                join.
             num_nodes: Quadrature nodes per variable.
 
         Returns:
             A ``s x b``-dim tensor.
         """
         nothing = (0.0 * joining.start).sum(dim=(-2, -1))
+        counts = progress.paid > 0
         rows = counts.any(dim=-1).any(dim=0).nonzero().squeeze(-1)
         if len(rows) == 0:
             return nothing
         counts = counts[:, rows]
+        paid, missing = (
+            torch.where(counts, costs[:, rows], 0.0).sum(dim=-1) for costs in progress
+        )
+        weight = self.weight * torch.where(paid > 0, paid / missing, 0.0)
         start = torch.where(counts.unsqueeze(-1), joining.start[:, rows], 0.0)
         directions, still = {}, {}
         shape = *start.shape[:2], front.shape[-2]
@@ -221,7 +257,7 @@ class MeasuredBaseline:
         joining = Joining(start, directions)
         then = expected_hypervolume(front, still, joining, num_nodes)
         now = joined_hypervolume(front, torch.zeros_like(start[:, :1]))
-        return nothing.index_copy(1, rows, self.weight * (then - now))
+        return nothing.index_copy(1, rows, weight * (then - now))
 
     def to(self, like: Tensor) -> MeasuredBaseline:
         """The same with designs of another dtype, on another device."""
@@ -230,8 +266,14 @@ class MeasuredBaseline:
             X=self.X.to(like),
             evaluation_mask=self.evaluation_mask.to(like.device),
             decisive=self.decisive.to(like.device),
+            costs=None if self.costs is None else self.costs.to(like),
         )
 
 
 def _contains(known: Tensor, required: Tensor) -> Tensor:
     return (known | ~required).all(dim=-1)
+
+
+def _positive(costs: Tensor, decisive: Tensor) -> bool:
+    positive = costs.isfinite() & (costs > 0)
+    return costs.shape == decisive.shape and bool(positive.all())

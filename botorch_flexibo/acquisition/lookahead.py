@@ -42,7 +42,7 @@ from botorch_flexibo.acquisition._inputs import (
     refuse_nan,
     set_pending,
 )
-from botorch_flexibo.acquisition.baseline import MeasuredBaseline
+from botorch_flexibo.acquisition.baseline import MeasuredBaseline, Progress
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
@@ -292,10 +292,11 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
             joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
-            passes = self._paid.passes(X, mask)
-            for front, counts in zip(self._fronts, passes, strict=True):
+            progress = self._paid.progress(X, mask)
+            for front, (paid, missing) in zip(self._fronts, progress, strict=True):
+                counting = Progress(paid * at_target, missing)
                 gain = gain + self._baseline.improvement(
-                    front, joining, at_target & counts, self.quadrature_nodes
+                    front, joining, counting, self.quadrature_nodes
                 )
         return gain
 

@@ -38,8 +38,7 @@ class LookaheadFactory:
             default adds the expected growth of the front of means to the reduction of
             the region; it did best in a former battery of ``benchmarks/``.
         quadrature_nodes: Nodes per measurement.
-        num_designs: The largest number of reference designs. None takes 128 for two
-            outcomes and 64 for more, where values cost their square.
+        num_designs: The largest number of reference designs.
         weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
         decision_cost: The price of one decision, in the unit of the costs. What fills a
             batch shares it, see :class:`SharedPrice`.
@@ -49,7 +48,7 @@ class LookaheadFactory:
             measured more of the front on some recorded tables of ``benchmarks/``.
 
     Example:
-        >>> acqf = LookaheadFactory(num_designs=32)(model, state)
+        >>> acqf = LookaheadFactory(num_designs=64)(model, state)
         >>> acqf.X_designs.shape[-1]
         2
     """
@@ -57,7 +56,7 @@ class LookaheadFactory:
     beta: float | Callable[[int], float] = field(default_factory=ExponentialBeta)
     loss: Callable[[float], HypervolumeLoss] = HypervolumeLoss.balanced
     quadrature_nodes: int = 6
-    num_designs: int | None = None
+    num_designs: int = 32
     weighting: Callable[[Tensor], Tensor] = per_cost
     decision_cost: float = 0.0
     improvement_weight: float = 0.1
@@ -67,8 +66,7 @@ class LookaheadFactory:
         if not callable(self.beta):
             check_beta(self.beta)
         check_count(self.quadrature_nodes, "quadrature_nodes")
-        if self.num_designs is not None:
-            check_count(self.num_designs, "num_designs")
+        check_count(self.num_designs, "num_designs")
         check_decision_cost(self.decision_cost)
         weight = finite_number(self.improvement_weight)
         if weight is None or weight < 0:
@@ -99,7 +97,7 @@ class LookaheadFactory:
             model,
             space,
             state.ref_point,
-            num_designs=self._num_designs(model.num_outputs),
+            num_designs=self.num_designs,
             beta=beta,
             X=state.X,
             seed=state.seed,
@@ -128,9 +126,5 @@ class LookaheadFactory:
             state.measured,
             decisive=costs >= _DECISIVE * costs.max(),
             weight=self.improvement_weight,
+            costs=costs,
         )
-
-    def _num_designs(self, num_outcomes: int) -> int:
-        if self.num_designs is not None:
-            return self.num_designs
-        return 128 if num_outcomes == 2 else 64

@@ -143,33 +143,82 @@ def test_completing_a_design_has_the_expected_improvement_of_botorch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decisive", "mask", "row", "counts"),
+    ("decisive", "mask", "row", "share"),
     [
-        ((1, 0), (1, 0), None, True),
-        ((1, 0), (0, 1), None, False),
-        ((1, 0), (0, 1), 6, True),  # outcome 0 is measured there, outcome 1 is not
-        ((1, 1), (0, 1), 6, True),
-        ((1, 1), (1, 0), 5, True),
-        ((1, 1), (1, 0), 7, False),  # nothing is measured there
-        ((1, 1), (1, 1), 7, True),
+        ((1, 0), (1, 0), None, 1.0),
+        ((1, 0), (0, 1), None, 0.0),
+        ((1, 0), (0, 1), 6, 0.0),  # outcome 0 is measured there: it is past the stage
+        ((1, 1), (0, 1), 6, 1.0),
+        ((1, 1), (1, 0), 6, 0.0),
+        ((1, 1), (1, 0), 5, 1.0),
+        ((1, 1), (1, 0), 7, 0.0),  # nothing is measured there
+        ((1, 1), (1, 1), 7, 1.0),
+        ((1, 1), (1, 0), None, 0.0),
+        ((1, 1), (1, 1), None, 1.0),
     ],
     ids=str,
 )
 def test_a_design_counts_once_what_is_decisive_is_measured_or_asked_for(
-    decisive: tuple[int, ...], mask: tuple[int, ...], row: int | None, counts: bool
+    decisive: tuple[int, ...], mask: tuple[int, ...], row: int | None, share: float
 ) -> None:
     x = torch.tensor([[0.95, 0.99]]).double() if row is None else X[[row]]
-    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(*decisive))
+    costs = torch.tensor([6.0, 2.0]).double()
+    baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(*decisive), costs=costs)
     asked = flags(*mask).unsqueeze(0)
-    # Where outcome 0 is measured and decisive, the design counted before.
-    was = decisive == (1, 0) and row == 6
-    assert baseline.passes(x, asked)[0].item() is (counts and not was)
-    # Against a front that all designs improve.
-    empty = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(*decisive))
+    paid, missing = baseline.progress(x, asked)[0]
+    assert paid.item() == share * missing.item()
+    assert (paid > 0).item() is (share > 0)
+    # Against a front that all designs improve, where nothing is measured.
+    empty = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(*decisive), costs=costs)
     if row is None:
         gain = improvements(lookahead(2), empty, x.unsqueeze(0), asked)
-        assert bool(gain > 0.1) is counts
-        assert counts or gain.abs().item() < 1e-12
+        assert bool(gain > 0.1) is (share > 0)
+        assert share > 0 or gain.abs().item() < 1e-12
+
+
+@pytest.mark.parametrize("costs", [None, [5.0, 3.0, 0.5]], ids=["equal", "unequal"])
+def test_begun_designs_count_by_the_cost_of_what_they_lack(
+    costs: list[float] | None,
+) -> None:
+    """Three decisive outcomes: against brute force."""
+    model, weight = fitted(3, noise=1e-4), 0.7
+    prices = torch.tensor(costs or [1.0] * 3).double()
+    known = ALL_BUT.clone()
+    known[:4] = flags(0, 1, 0)
+    known[4] = flags(0, 1, 1)
+    given = None if costs is None else prices
+    baseline = MeasuredBaseline(X, known, flags(1, 1, 1), weight, costs=given)
+    front = moments(model, X[known.all(dim=-1)])[0]
+    candidates = torch.cat([X[:5], STRANGERS[:2]])  # these are not begun
+    acqf = lookahead(3, model=model)
+    largest = 0.0
+    for outcome in (0, 2):
+        asked = (torch.arange(3) == outcome).unsqueeze(0)
+        actual = improvements(acqf, baseline, candidates.unsqueeze(-2), asked)
+        part = (prices[outcome] / (prices[0] + prices[2])).item()
+        shares = [part] * 4 + [1.0 if outcome == 0 else 0.0] + [0.0] * 2
+        expected = [
+            weight * share * brute_force(model, front, x, outcome, reference(3))
+            for x, share in zip(candidates.split(1), shares, strict=True)
+        ]
+        largest = max(largest, *expected[:4])
+        assert actual.tolist() == pytest.approx(expected, abs=1e-9)
+    assert largest > 1e-3
+
+
+def test_designs_that_join_together_share_the_cost_of_what_they_lack() -> None:
+    """Both are begun; the second is completed. One node: their means stay."""
+    known = ALL_BUT & False
+    known[:2] = torch.stack([flags(1, 0, 0), flags(1, 0, 1)])
+    costs = torch.tensor([4.0, 2.0, 1.0]).double()
+    baseline = MeasuredBaseline(X, known, flags(1, 1, 1), weight=1.0, costs=costs)
+    pair, acqf = X[:2].unsqueeze(0), lookahead(3, quadrature_nodes=1)
+    part, everything = (
+        improvements(acqf, baseline, pair, flags(*rows, 0, 1, 0).view(2, 3)).item()
+        for rows in ((0, 0, 1), (0, 1, 1))
+    )
+    assert everything > 0.1
+    assert part == pytest.approx(everything * 3 / 5)
 
 
 def test_a_design_of_the_front_does_not_join_it_again() -> None:
@@ -177,7 +226,7 @@ def test_a_design_of_the_front_does_not_join_it_again() -> None:
     baseline = MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 0), weight=1.0)
     for row, mask in ((6, (1, 0)), (0, (0, 1)), (0, (1, 1))):
         asked = flags(*mask).unsqueeze(0)
-        assert not any(step.item() for step in baseline.passes(X[[row]], asked))
+        assert not any(step.paid for step in baseline.progress(X[[row]], asked))
         value = improvements(lookahead(2), baseline, X[[row]].unsqueeze(0), asked)
         assert value.item() == 0
 
@@ -211,8 +260,8 @@ def test_completing_a_trained_design_improves_the_front_of_complete_ones(
         lookahead(m, model=model), baseline, strangers, asked.unsqueeze(0)
     )
     assert nothing.abs().max().item() == 0
-    for passed in baseline.passes(strangers, (asked | decisive).unsqueeze(0))[1:]:
-        assert not passed.any()
+    for step in baseline.progress(strangers, (asked | decisive).unsqueeze(0))[1:]:
+        assert not step.paid.any()
 
 
 @pytest.mark.parametrize("m", [2, 3])
@@ -282,8 +331,10 @@ def test_pending_outcomes_of_a_design_count_together() -> None:
         (front,) = merged.front_designs()
         assert torch.equal(front, x)
         # What is missing at a design with a pending outcome completes it.
-        (passed,) = merged.passes(torch.cat([x, y, X[:1]]), flags(1, 0).unsqueeze(0))
-        assert passed.tolist() == [False, True, False]
+        designs = torch.cat([x, y, X[:1]])
+        (step,) = merged.progress(designs, flags(1, 0).unsqueeze(0))
+        assert step.paid.tolist() == [0, 1, 0]
+        assert step.missing.tolist() == [0, 1, 1]
     (front,) = baseline.with_pending(X[:1], flags(0, 1).unsqueeze(0)).front_designs()
     assert torch.equal(front, X[:1])
     assert baseline.with_pending(None, None) is baseline
@@ -418,6 +469,16 @@ def test_weights_that_are_not_positive_are_refused(weight: Any) -> None:
 def test_a_baseline_without_decisive_outcomes_is_refused() -> None:
     with pytest.raises(InputDataError, match=r"but got 0\.5 and \[False, False\]"):
         MeasuredBaseline(X, ALL_BUT[:, :2], flags(0, 0), weight=0.5)
+
+
+@pytest.mark.parametrize("costs", [[1.0], [1.0, 0.0], [math.nan, 1.0]], ids=str)
+def test_costs_that_are_no_costs_are_refused(costs: list[float]) -> None:
+    with pytest.raises(
+        InputDataError, match=r"^Expected costs to be 2 finite positive"
+    ):
+        MeasuredBaseline(
+            X, ALL_BUT[:, :2], flags(1, 1), costs=torch.tensor(costs).double()
+        )
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
