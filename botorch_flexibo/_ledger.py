@@ -58,8 +58,9 @@ class Ledger:
             MeasurementError: If ``reraise`` holds and a value is not finite.
             InvalidCostError: If a true cost is not allowed.
         """
+        setup_cost = self._price_of_setup(X, mask)  # refused before it is measured
         answer = evaluate(self._problem, X, mask, reraise=reraise)
-        return replace(answer, setup_cost=self._price_of_setup(X, mask))
+        return replace(answer, setup_cost=setup_cost)
 
     def book(
         self,

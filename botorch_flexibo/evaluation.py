@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from botorch_flexibo.exceptions import MeasurementError
+from botorch_flexibo.exceptions import InvalidCostError, MeasurementError
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.costs import check_costs
 
@@ -62,7 +62,8 @@ def evaluate(
 
     Raises:
         MeasurementError: If ``reraise`` holds and a value is not finite.
-        InvalidCostError: If a true cost is not allowed.
+        InvalidCostError: If a true cost is not allowed. A note of it says what was
+            measured.
     """
     # A request that makes no sense is a mistake of the policy, not a failure.
     problem._validate_designs(X)
@@ -84,8 +85,16 @@ def evaluate(
             f"Expected finite values of {_names(problem, lost)} at {X[0].tolist()}, but"
             f" got {values}. Pass TolerateFailures() to go on all the same."
         )
+    # What a measurement cost may be known only once it is made.
     costs = torch.where(mask, problem.cost(X), 0.0)
-    check_costs(costs[mask])
+    try:
+        check_costs(costs[mask])
+    except InvalidCostError as error:
+        error.add_note(
+            f"Measured at {X[0].tolist()}, and not recorded as its cost is not allowed:"
+            f" {values}."
+        )
+        raise
     return Answer(
         values=tuple(
             math.nan if failed else value

@@ -1171,11 +1171,32 @@ def test_what_a_measurement_really_took_is_paid() -> None:
     )
 
 
+@pytest.mark.parametrize("bad", [-1.0, 0.0, math.inf, math.nan])
+def test_true_costs_that_make_no_sense_name_what_was_measured(bad: float) -> None:
+    class Wrong(DecoupledBraninCurrin):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            self.values = super()._measure(X, evaluation_mask)
+            return self.values
+
+        def cost(self, X: Tensor) -> Tensor:
+            return torch.full_like(super().cost(X), bad)
+
+    problem = Wrong(costs=(10.0, 1.0))
+    with pytest.raises(InvalidCostError, match=r"^Expected costs that are") as caught:
+        run(problem)
+    (note,) = caught.value.__notes__
+    assert note.startswith("Measured at [")
+    assert note.endswith(f"as its cost is not allowed: {problem.values[0].tolist()}.")
+
+
 @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
 def test_true_set_up_costs_that_make_no_sense_are_refused(bad: float) -> None:
     class Wrong(Trained):
         def setup_cost(self, X: Tensor) -> Tensor:
             return torch.full_like(X[..., 0], bad)
+
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            raise AssertionError("a price that is not allowed is refused before")
 
     message = (
         f"Expected set-up costs that are non-negative and finite, but got {bad}. Bound"
