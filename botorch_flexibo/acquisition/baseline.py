@@ -12,6 +12,7 @@ from botorch.logging import shape_to_str
 from torch import Tensor
 
 from botorch_flexibo.utils.checks import check_mask, finite_number
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.moving_front import (
     Joining,
     MovingOutcome,
@@ -121,11 +122,14 @@ class MeasuredBaseline:
                 f" {self.weight!r} and {self.decisive.tolist()}. Without them leave the"
                 " baseline out."
             )
-        if self.costs is not None and not _positive(self.costs, self.decisive):
-            raise InputDataError(
-                f"Expected costs to be {len(self.decisive)} finite positive numbers,"
-                f" one per outcome, but got {self.costs!r}. Pass typical costs."
+        if self.costs is None:
+            return
+        if self.costs.shape != self.decisive.shape:
+            raise BotorchTensorDimensionError(
+                f"Expected costs of shape {shape_to_str(self.decisive.shape)}, but got"
+                f" {shape_to_str(self.costs.shape)}. Pass a typical cost per outcome."
             )
+        check_costs(self.costs)
 
     def check_shape(self, num_columns: int, num_outcomes: int) -> None:
         """Refuse a baseline that is not of a model's inputs and outcomes.
@@ -272,8 +276,3 @@ class MeasuredBaseline:
 
 def _contains(known: Tensor, required: Tensor) -> Tensor:
     return (known | ~required).all(dim=-1)
-
-
-def _positive(costs: Tensor, decisive: Tensor) -> bool:
-    positive = costs.isfinite() & (costs > 0)
-    return costs.shape == decisive.shape and bool(positive.all())

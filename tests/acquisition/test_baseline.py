@@ -26,6 +26,7 @@ from torch import Tensor
 
 from botorch_flexibo import DecoupledCostUtility
 from botorch_flexibo.acquisition import MeasuredBaseline, qFlexiBOLookahead
+from botorch_flexibo.exceptions import InvalidCostError
 
 NODES = 6
 X = torch.rand(9, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -471,14 +472,19 @@ def test_a_baseline_without_decisive_outcomes_is_refused() -> None:
         MeasuredBaseline(X, ALL_BUT[:, :2], flags(0, 0), weight=0.5)
 
 
-@pytest.mark.parametrize("costs", [[1.0], [1.0, 0.0], [math.nan, 1.0]], ids=str)
-def test_costs_that_are_no_costs_are_refused(costs: list[float]) -> None:
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
+def test_costs_that_are_no_costs_are_refused(wrong: float) -> None:
+    costs = torch.tensor([1.0, wrong]).double()
+    with pytest.raises(InvalidCostError, match=r"^Expected costs that are positive"):
+        MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 1), costs=costs)
+
+
+def test_costs_of_other_outcomes_are_refused() -> None:
     with pytest.raises(
-        InputDataError, match=r"^Expected costs to be 2 finite positive"
+        BotorchTensorDimensionError,
+        match=r"^Expected costs of shape `2`, but got `3`\. Pass a typical cost",
     ):
-        MeasuredBaseline(
-            X, ALL_BUT[:, :2], flags(1, 1), costs=torch.tensor(costs).double()
-        )
+        MeasuredBaseline(X, ALL_BUT[:, :2], flags(1, 1), costs=torch.ones(3).double())
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
