@@ -95,7 +95,7 @@ def sample_region_designs(
         ref_point: A ``m``-dim reference point below the front.
         num_designs: The largest number of designs to return. 128 hold most of a
             region's volume; runs of ``LookaheadFactory``, which draws them anew at
-            every decision, do as well or better with 32.
+            every decision, end as well with 32.
         beta: The confidence scale of the boxes.
         objective: None, identity, or one weight per outcome (-1: minimise).
         X: A ``n x d``-dim tensor of designs measured so far.

@@ -42,6 +42,7 @@ BATTERY = Store(
 )
 EQUAL = replace(BATTERY, matching="(1:1)")
 THREE = replace(BATTERY, name="three_outcomes")
+FORMER = "look-ahead FlexiBO, |U|=128"
 DEAR = replace(
     BATTERY,
     matching="(100:1)",
@@ -93,7 +94,7 @@ def test_a_table_says_what_is_stored(
 @pytest.mark.parametrize("ratio", ["10:1", "1:1"])
 def test_drawn_widths_do_what_is_written(ratio: str) -> None:
     methods = {
-        "drawn from 0": "look-ahead FlexiBO",
+        "drawn from 0": FORMER,
         "drawn from 1/2": "look-ahead FlexiBO, beta from 1/2",
         "beta = 1": "look-ahead FlexiBO, beta=1",
     }
@@ -121,3 +122,36 @@ def test_drawn_widths_do_what_is_written(ratio: str) -> None:
             f"{end['measured'].mean():.2f}",
             f"{(end['identified'] < 0.5).sum()} of {len(end)}",
         ]
+
+
+@pytest.mark.parametrize(
+    ("row", "now", "before"),
+    [
+        ("10:1, seeds 0-9", ("study", "(10:1)"), ("study", "(10:1)")),
+        ("1:1, seeds 0-4", ("study", "(1:1)"), ("study", "(1:1)")),
+        ("100:1, seeds 0-1", ("study", "(100:1)"), ("study", "(100:1)")),
+        ("recorded trainings, seeds 0-2", ("real", ""), ("study_tables", "")),
+    ],
+)
+def test_fewer_reference_designs_do_what_is_written(
+    row: str, now: tuple[str, str], before: tuple[str, str]
+) -> None:
+    table = table_below(
+        (ROOT / "docs/results.md").read_text("utf-8"), "| 32 designs instead of 128 |"
+    )
+    columns = []
+    for (name, matching), method in ((now, "look-ahead FlexiBO"), (before, FORMER)):
+        store = Store(RESULTS, name, None, (method,), matching)
+        measured = store.runs().set_index(["problem", "seed"])["measured"]
+        columns.append((regrets(store.curves())[method], measured))
+    (regret, measured), (former, less) = columns
+    gap = (regret - former).dropna()
+    more = (measured - less).dropna()
+    assert rows(table)[row] == [
+        str(len(gap)),
+        f"{regret[gap.index].mean():.2f}",
+        f"{gap.mean():.2f} +- {interval(gap):.2f}",
+        f"{(gap < -1e-9).sum()} / {(gap > 1e-9).sum()}",
+        f"{measured[gap.index].mean():.2f}",
+        f"{more.mean():.2f} +- {interval(more):.2f}",
+    ]
