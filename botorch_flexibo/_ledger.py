@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from botorch_flexibo.evaluation import Answer, evaluate
+from botorch_flexibo.evaluation import Answer, evaluate, note_values
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.history import RequestRecord
 from botorch_flexibo.models.cost import PaidCosts
@@ -56,11 +56,15 @@ class Ledger:
 
         Raises:
             MeasurementError: If ``reraise`` holds and a value is not finite.
-            InvalidCostError: If a true cost is not allowed.
+            InvalidCostError: If a true cost is not allowed. A note of it says what was
+                measured.
         """
-        setup_cost = self._price_of_setup(X, mask)  # refused before it is measured
         answer = evaluate(self._problem, X, mask, reraise=reraise)
-        return replace(answer, setup_cost=setup_cost)
+        try:
+            return replace(answer, setup_cost=self._price_of_setup(X, mask))
+        except InvalidCostError as error:
+            note_values(error, X, answer.values)
+            raise
 
     def book(
         self,

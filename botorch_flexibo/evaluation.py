@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,10 +91,7 @@ def evaluate(
     try:
         check_costs(costs[mask])
     except InvalidCostError as error:
-        error.add_note(
-            f"Measured at {X[0].tolist()}, and not recorded as its cost is not allowed:"
-            f" {values}."
-        )
+        note_values(error, X, values)
         raise
     return Answer(
         values=tuple(
@@ -106,6 +104,20 @@ def evaluate(
         ),
         costs=tuple(costs[0].tolist()),
         seconds=seconds,
+    )
+
+
+def note_values(error: InvalidCostError, X: Tensor, values: Sequence[float]) -> None:
+    r"""Say in an error about costs what was measured, which is not recorded.
+
+    Args:
+        error: The error.
+        X: A ``1 x d``-dim tensor: the design.
+        values: For each outcome its value, NaN where there is none.
+    """
+    error.add_note(
+        f"Measured at {X[0].tolist()}, and not recorded as its cost is not allowed:"
+        f" {list(values)}."
     )
 
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -1171,39 +1170,50 @@ def test_what_a_measurement_really_took_is_paid() -> None:
     )
 
 
-@pytest.mark.parametrize("bad", [-1.0, 0.0, math.inf, math.nan])
-def test_true_costs_that_make_no_sense_name_what_was_measured(bad: float) -> None:
-    class Wrong(DecoupledBraninCurrin):
+@pytest.mark.parametrize("kind", ["cost", "setup_cost"])
+@pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+def test_true_costs_that_make_no_sense_are_refused_with_what_was_measured(
+    bad: float, kind: str
+) -> None:
+    class Wrong(Trained):
         def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
             self.values = super()._measure(X, evaluation_mask)
             return self.values
 
-        def cost(self, X: Tensor) -> Tensor:
-            return torch.full_like(super().cost(X), bad)
+    def wrong(self: Wrong, X: Tensor) -> Tensor:
+        return torch.full_like(getattr(Trained, kind)(self, X), bad)
 
-    problem = Wrong(costs=(10.0, 1.0))
-    with pytest.raises(InvalidCostError, match=r"^Expected costs that are") as caught:
+    setattr(Wrong, kind, wrong)
+    problem = Wrong()
+    expected = {
+        "cost": "costs that are positive and finite",
+        "setup_cost": "set-up costs that are non-negative and finite",
+    }
+    message = rf"^Expected {expected[kind]}, but got {bad}\. Bound the"
+    with pytest.raises(InvalidCostError, match=message) as error:
         run(problem)
-    (note,) = caught.value.__notes__
+    (note,) = error.value.__notes__
     assert note.startswith("Measured at [")
     assert note.endswith(f"as its cost is not allowed: {problem.values[0].tolist()}.")
 
 
-@pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
-def test_true_set_up_costs_that_make_no_sense_are_refused(bad: float) -> None:
-    class Wrong(Trained):
-        def setup_cost(self, X: Tensor) -> Tensor:
-            return torch.full_like(X[..., 0], bad)
+def test_set_up_costs_may_be_known_only_once_they_are_paid() -> None:
+    """As the seconds that a training took are."""
+
+    class Timed(Trained):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trained: set[float] = set()
 
         def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
-            raise AssertionError("a price that is not allowed is refused before")
+            self.trained.update(X[:, 0].tolist())
+            return super()._measure(X, evaluation_mask)
 
-    message = (
-        f"Expected set-up costs that are non-negative and finite, but got {bad}. Bound"
-        " the setup_cost of the problem."
-    )
-    with pytest.raises(InvalidCostError, match=f"^{re.escape(message)}$"):
-        run(Wrong())
+        def setup_cost(self, X: Tensor) -> Tensor:
+            assert self.trained.issuperset(X[..., 0].tolist())
+            return super().setup_cost(X)
+
+    assert sum(record.setup_cost > 0 for record in run(Timed()).records) > 1
 
 
 class Learning(FixedCostModel, CostModel):
