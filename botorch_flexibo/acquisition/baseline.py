@@ -37,6 +37,25 @@ class Progress(NamedTuple):
     missing: Tensor
 
 
+class MeasuredFront(NamedTuple):
+    r"""Points that are to be improved, relative to the reference point.
+
+    Attributes:
+        points: A ``s x k x m``-dim tensor.
+        hypervolume: A ``s x 1``-dim tensor, theirs.
+    """
+
+    points: Tensor
+    hypervolume: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor) -> MeasuredFront:
+        """The front of ``s x k x m``-dim points, at least one."""
+        # As volumes are computed when designs join: where none improves, none changes.
+        nobody = torch.zeros_like(points[:, None, :1])
+        return cls(points, joined_hypervolume(points, nobody))
+
+
 class Stage(NamedTuple):
     r"""A step of measuring designs, and the front of those that are past it.
 
@@ -226,13 +245,16 @@ class MeasuredBaseline:
         return RowIndex(self.X)
 
     def improvement(
-        self, front: Tensor, joining: Joining, progress: Progress, num_nodes: int
+        self,
+        front: MeasuredFront,
+        joining: Joining,
+        progress: Progress,
+        num_nodes: int,
     ) -> Tensor:
         r"""Weighted expected improvement of the front, the part that is paid.
 
         Args:
-            front: A ``s x k x m``-dim tensor of points relative to the reference point,
-                at least one.
+            front: What is to be improved.
             joining: Where the designs of batches are, and where they may go.
             progress: ``s x b x q``-dim tensors. Designs that pay for nothing do not
                 join.
@@ -253,15 +275,16 @@ class MeasuredBaseline:
         weight = self.weight * torch.where(paid > 0, paid / missing, 0.0)
         start = torch.where(counts.unsqueeze(-1), joining.start[:, rows], 0.0)
         directions, still = {}, {}
-        shape = *start.shape[:2], front.shape[-2]
+        points = front.points
+        nowhere = points.new_zeros(1)
         for i, moves in joining.directions.items():
             directions[i] = moves[:, rows] * counts.unsqueeze(-2)
-            nowhere = front.new_zeros(1).expand(*shape[:2], moves.shape[-2], shape[-1])
-            still[i] = MovingOutcome(front[:, None, :, i].expand(shape), nowhere)
+            shape = len(points), 1, moves.shape[-2], points.shape[-2]
+            still[i] = MovingOutcome(points[:, None, :, i], nowhere.expand(shape))
         joining = Joining(start, directions)
-        then = expected_hypervolume(front, still, joining, num_nodes)
-        now = joined_hypervolume(front, torch.zeros_like(start[:, :1]))
-        return nothing.index_copy(1, rows, weight * (then - now))
+        then = expected_hypervolume(points, still, joining, num_nodes)
+        gain = weight * (then - front.hypervolume)
+        return nothing.index_copy(1, rows, gain)
 
     def to(self, like: Tensor) -> MeasuredBaseline:
         """The same with designs of another dtype, on another device."""

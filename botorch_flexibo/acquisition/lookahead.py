@@ -42,7 +42,7 @@ from botorch_flexibo.acquisition._inputs import (
     refuse_nan,
     set_pending,
 )
-from botorch_flexibo.acquisition.baseline import MeasuredBaseline, Progress
+from botorch_flexibo.acquisition.baseline import MeasuredBaseline, MeasuredFront, Progress
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
@@ -262,7 +262,7 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         variables = [count for count in mask.sum(dim=0).tolist() if count > 0]
         num_points = len(self.X_designs)
         if self._baseline is not None:
-            sizes = [front.shape[-2] for front in self._fronts]
+            sizes = [front.points.shape[-2] for front in self._fronts]
             num_points = max(num_points, *sizes)
         per_batch = self._num_models * num_elements(
             num_points,
@@ -384,14 +384,15 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
                 self._paid = self._baseline.with_pending(*pending)
                 self._fronts = [self._front(X) for X in self._paid.front_designs()]
 
-    def _front(self, X: Tensor) -> Tensor:
-        """Posterior means of designs at the target, ``s x k x m``, and the origin."""
+    def _front(self, X: Tensor) -> MeasuredFront:
+        """The front of posterior means of designs at the target, and the origin."""
         X = X[(self._at_target(X) == X).all(dim=-1)]
         means = [gp.moments(gp.whiten(X))[0] for gp in self._gps]
         Y = self._stack(means) * self.weights - self.ref_point
         if self._num_models == 1:
             Y = Y[:, front_mask(Y[0])]
-        return torch.cat([Y, torch.zeros_like(self._mean[:, :1])], dim=-2)
+        origin = torch.zeros_like(self._mean[:, :1])
+        return MeasuredFront.of(torch.cat([Y, origin], dim=-2))
 
     def _stack(self, outcomes: Sequence[Tensor]) -> Tensor:
         shape = self._num_models, *outcomes[0].shape[1:]

@@ -18,7 +18,7 @@ from botorch_flexibo.utils.pareto_region import (
     ConfidenceRegion,
     undominated,
 )
-from botorch_flexibo.utils.posterior import marginal_moments
+from botorch_flexibo.utils.posterior import MarginalMoments
 from botorch_flexibo.utils.rows import RowIndex, unique_rows
 
 # Sobol designs to start with, then generations of children with shrinking steps.
@@ -149,7 +149,7 @@ class _Pool:
         weights: Tensor | None = None,
         known: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        self._model = model
+        self._moments_of = MarginalMoments(model)
         self._weights = 1.0 if weights is None else weights
         self._known = known
         self.X = X
@@ -177,7 +177,7 @@ class _Pool:
         return torch.stack(masks).any(dim=0)
 
     def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        mean, variance = marginal_moments(self._model, X)
+        mean, variance = self._moments_of(X)
         mean, variance = mean * self._weights, variance * self._weights**2
         if self._known is not None:  # measured values replace means
             row = RowIndex(self._known[0]).find(X)

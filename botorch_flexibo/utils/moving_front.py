@@ -33,6 +33,8 @@ class MovingOutcome(NamedTuple):
     Attributes:
         start: A ``s x b x N``-dim tensor: where it is at ``z = 0``.
         directions: A ``s x b x q x N``-dim tensor: one direction per variable.
+
+    With ``b = 1`` it is the same in all batches.
     """
 
     start: Tensor
@@ -104,10 +106,8 @@ def joined_hypervolume(Y: Tensor, start: Tensor) -> Tensor:
         A ``s x b``-dim tensor, as ``expected_hypervolume`` would compute it.
     """
     s, b, q, _ = start.shape
-    still = MovingOutcome(
-        Y[:, None, :, -1].expand(s, b, Y.shape[-2]),
-        start.new_zeros(1).expand(s, b, 1, Y.shape[-2]),
-    )
+    nowhere = start.new_zeros(1).expand(s, 1, 1, Y.shape[-2])
+    still = MovingOutcome(Y[:, None, :, -1], nowhere)
     column = Y.shape[-1] - 1
     joining = Joining(start, {column: start.new_zeros(1).expand(s, b, 1, q)})
     return expected_hypervolume(Y, {column: still}, joining, num_nodes=1)
@@ -277,7 +277,7 @@ def _terraces(
     alone = row_beyond * newcomer.reaches[1]
     alone = alone + row_within.sum(dim=-1, keepdim=True) * column_beyond
     volumes = alone * newcomer.height.squeeze(-1)
-    terraces = _batched_terraces(heights, reaches)
+    terraces = _batched_terraces(heights, reaches, newcomer.height.numel())
     if terraces is None:  # slice by slice: one terrace stays in cache, all would not
         total, over = torch.zeros_like(heights), torch.zeros_like(heights)
         terrace = torch.zeros_like(heights)
@@ -295,9 +295,11 @@ def _terraces(
     return volumes + _weighted(total, columns.widths) + over
 
 
-def _batched_terraces(heights: Tensor, reaches: Tensor) -> Tensor | None:
+def _batched_terraces(
+    heights: Tensor, reaches: Tensor, num_newcomers: int
+) -> Tensor | None:
     """All terraces at once, ``s x b x K x N (t) x N (c)``, unless they are many."""
-    if heights.numel() * heights.shape[-1] > _SMALL:
+    if num_newcomers * heights.shape[-1] ** 2 > _SMALL:
         return None
     reached = heights.unsqueeze(-1) * reaches[:, None, None]
     return reached.cummax(dim=-2).values

@@ -40,21 +40,51 @@ def marginal_moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
         >>> mean.shape, variance.shape
         (torch.Size([30, 2]), torch.Size([30, 2]))
     """
-    if isinstance(model, ModelList):
-        submodels = cast(Iterable[Model], model.models)
-        parts = [marginal_moments(submodel, X) for submodel in submodels]
-        means, variances = zip(*parts, strict=True)
-        return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
-    designs = X.reshape(-1, X.shape[-1])
-    gp = _factorised(model, len(designs))
-    chunks = (
-        [_moments(model.posterior(x)) for x in designs.split(_CHUNK)]
-        if gp is None
-        else [_whitened_moments(gp, x) for x in designs.split(_WHITENED_CHUNK)]
-    )
-    means, variances = zip(*chunks, strict=True)
-    shape = (*X.shape[:-1], model.num_outputs)
-    return torch.cat(means).reshape(shape), torch.cat(variances).reshape(shape)
+    return MarginalMoments(model)(X)
+
+
+class MarginalMoments:
+    r"""As ``marginal_moments``, for a model that is asked again and again.
+
+    What it factorised for one set of designs serves for the next ones.
+    """
+
+    def __init__(self, model: Model) -> None:
+        r"""Posterior moments.
+
+        Args:
+            model: A model with ``m`` outputs whose posteriors have a mean and a
+                variance. It must not change.
+        """
+        self._model = model
+        self._gp: ConditionedGP | None = None
+        self._parts: list[MarginalMoments] = []
+        if isinstance(model, ModelList):
+            submodels = cast(Iterable[Model], model.models)
+            self._parts = [MarginalMoments(submodel) for submodel in submodels]
+
+    def __call__(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Means and variances.
+
+        Args:
+            X: A ``batch_shape x d``-dim tensor of designs.
+
+        Returns:
+            Two ``batch_shape x m``-dim tensors.
+        """
+        if self._parts:
+            means, variances = zip(*(part(X) for part in self._parts), strict=True)
+            return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
+        designs = X.reshape(-1, X.shape[-1])
+        gp = self._gp = self._gp or _factorised(self._model, len(designs))
+        chunks = (
+            [_moments(self._model.posterior(x)) for x in designs.split(_CHUNK)]
+            if gp is None
+            else [_whitened_moments(gp, x) for x in designs.split(_WHITENED_CHUNK)]
+        )
+        means, variances = zip(*chunks, strict=True)
+        shape = (*X.shape[:-1], self._model.num_outputs)
+        return torch.cat(means).reshape(shape), torch.cat(variances).reshape(shape)
 
 
 def posterior_mean(model: Model, X: Tensor) -> Tensor:

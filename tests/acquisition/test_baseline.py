@@ -365,7 +365,7 @@ def test_only_designs_at_the_target_fidelity_count() -> None:
     measured = MeasuredBaseline(low, flags(1, 1).unsqueeze(0), flags(1, 0))
     acqf.set_baseline(measured)
     # the reference point alone
-    assert [front.shape[-2] for front in acqf._fronts] == [1, 1]
+    assert [front.points.shape[-2] for front in acqf._fronts] == [1, 1]
 
 
 @pytest.mark.parametrize("batch_shape", [[], [2], [2, 3]], ids=str)
