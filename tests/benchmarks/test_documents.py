@@ -40,6 +40,7 @@ BATTERY = Store(
         "random, coupled",
     ),
 )
+NEAR = replace(BATTERY, matching="(3:1)")
 EQUAL = replace(BATTERY, matching="(1:1)")
 THREE = replace(BATTERY, name="three_outcomes")
 FORMER = "look-ahead FlexiBO, |U|=128"
@@ -75,6 +76,7 @@ def table_below(text: str, head: str) -> list[str]:
     [
         ("README.md", "| | FlexiBO |", REAL, "errors"),
         ("docs/results.md", "| problem | look-ahead", BATTERY, "regret"),
+        ("docs/results.md", "| at 3:1 | look-ahead", NEAR, "regret"),
         ("docs/results.md", "| at 1:1 | look-ahead", EQUAL, "regret"),
         ("docs/results.md", "| at 100:1 | look-ahead", DEAR, "regret"),
         ("docs/results.md", "| three outcomes | look-ahead", THREE, "regret"),

@@ -19,7 +19,11 @@ from torch import Tensor
 
 from botorch_flexibo.models._kernels import mixed_covar_module
 from botorch_flexibo.utils import posterior as posterior_module
-from botorch_flexibo.utils.posterior import marginal_moments, posterior_mean
+from botorch_flexibo.utils.posterior import (
+    MarginalMoments,
+    marginal_moments,
+    posterior_mean,
+)
 
 dtypes = pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64], ids=["float32", "float64"]
@@ -238,6 +242,25 @@ def test_many_designs_take_few_posterior_calls():
     mean, _ = marginal_moments(model, rand(5000, 2, seed=1))
     assert mean.shape == (5000, 1)
     assert model.calls == math.ceil(5000 / posterior_module._CHUNK)
+
+
+def test_a_model_that_is_asked_again_is_factorised_once(monkeypatch):
+    built = []
+
+    class CountingGP(posterior_module.ConditionedGP):
+        def __init__(self, model):
+            built.append(model)
+            super().__init__(model)
+
+    monkeypatch.setattr(posterior_module, "ConditionedGP", CountingGP)
+    model = ModelListGP(gp(1), gp(2))
+    moments = MarginalMoments(model)
+    few, many = rand(3, 2, seed=20), rand(30, 2, seed=21)
+    for X in (few, many, few, many):  # the data have seven rows
+        for actual, own in zip(moments(X), marginal_moments(model, X), strict=True):
+            torch.testing.assert_close(actual, own)
+    # Two calls of the function with many designs, all calls of the object.
+    assert len(built) == 2 * 2 + 2
 
 
 def test_moments_are_differentiable():
