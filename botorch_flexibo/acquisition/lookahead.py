@@ -42,7 +42,11 @@ from botorch_flexibo.acquisition._inputs import (
     refuse_nan,
     set_pending,
 )
-from botorch_flexibo.acquisition.baseline import MeasuredBaseline, MeasuredFront, Progress
+from botorch_flexibo.acquisition.baseline import (
+    MeasuredBaseline,
+    MeasuredFront,
+    Progress,
+)
 from botorch_flexibo.acquisition.losses import HypervolumeLoss
 from botorch_flexibo.utils.checks import check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
