@@ -287,12 +287,9 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         if X.shape[1] == 0 or not mask.any():
             return (0.0 * X.sum(dim=(-2, -1))).expand(self._num_models, -1)
         own, moves = self._effects(X, mask)
-        gain = torch.stack(
-            [
-                self._reduction(own, moves, slice(first, first + num_terms))
-                for first in range(0, len(self._scales), num_terms)
-            ]
-        ).sum(dim=0)
+        firsts = range(0, len(self._scales), num_terms)
+        terms = [self._reduction(own, moves, slice(k, k + num_terms)) for k in firsts]
+        gain = torch.stack(terms).sum(dim=0)
         if self._baseline is not None:
             at_target = (self._at_target(X) == X).all(dim=-1)
             joining = Joining(own.mean, {i: moved.own for i, moved in moves.items()})
