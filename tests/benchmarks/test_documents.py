@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("matplotlib")
+pd = pytest.importorskip("pandas")
 
 from benchmarks.experiment import FOLDER, Store
 from benchmarks.report import interval, markdown, regrets
@@ -157,3 +158,24 @@ def test_fewer_reference_designs_do_what_is_written(
         f"{measured[gap.index].mean():.2f}",
         f"{more.mean():.2f} +- {interval(more):.2f}",
     ]
+
+
+def test_the_lead_over_variance_per_cost_is_what_is_written() -> None:
+    methods = ("look-ahead FlexiBO", "qLogNEHVI + variance/cost")
+    gaps = []
+    for store in (BATTERY, NEAR, EQUAL):
+        regret = regrets(replace(store, methods=methods).curves())
+        gaps.append((regret[methods[0]] - regret[methods[1]]).dropna())
+    _, near, equal = gaps
+    later = equal[equal.index.get_level_values("seed") >= 5]
+    # All runs, and those by which nothing was chosen.
+    for gap, runs, wins in (
+        (pd.concat(gaps), 210, 121),
+        (pd.concat([near, later]), 105, 59),
+    ):
+        lead = f"{-gap.mean():.2f} +- {interval(gap):.2f}"
+        assert (len(gap), (gap < 0).sum()) == (runs, wins)
+        text = (ROOT / "docs/results.md").read_text("utf-8").replace("\n", " ")
+        assert f"{runs} " in text
+        assert f"{lead} above" in text
+        assert f"worse in {wins}" in text
