@@ -157,6 +157,10 @@ def set_pending(
     if X is not None:
         check_points(X, "X_pending", designs, "X_designs")
         check_finite(X, "X_pending")
+        if evaluation_mask is None:  # BoTorch refuses it next to X_evaluation_mask
+            evaluation_mask = torch.ones(
+                len(X), acqf.num_outputs, dtype=torch.bool, device=X.device
+            )
     if evaluation_mask is not None:
         check_mask(evaluation_mask, "X_pending_evaluation_mask")
     previous = acqf.X_pending, acqf.X_pending_evaluation_mask

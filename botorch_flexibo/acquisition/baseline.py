@@ -19,7 +19,7 @@ from botorch_flexibo.utils.moving_front import (
     expected_hypervolume,
     joined_hypervolume,
 )
-from botorch_flexibo.utils.rows import RowIndex
+from botorch_flexibo.utils.rows import RowIndex, sum_by_row
 
 
 class Progress(NamedTuple):
@@ -96,6 +96,7 @@ class MeasuredBaseline:
 
     Attributes:
         X: A ``n x d``-dim tensor of designs, at the fidelities they were measured at.
+            Rows of the same design become one.
         evaluation_mask: A ``n x m``-dim boolean tensor of the outcomes measured there.
         decisive: A ``m``-dim boolean tensor of the outcomes without which a design does
             not count, typically the dear ones.
@@ -121,7 +122,7 @@ class MeasuredBaseline:
     costs: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check shapes and weight."""
+        """Check shapes and weight; a design that has several rows gets one."""
         for mask, name in (
             (self.evaluation_mask, "evaluation_mask"),
             (self.decisive, "decisive"),
@@ -141,6 +142,9 @@ class MeasuredBaseline:
                 f" {self.weight!r} and {self.decisive.tolist()}. Without them leave the"
                 " baseline out."
             )
+        designs, counts = sum_by_row(self.X, self.evaluation_mask.long())
+        object.__setattr__(self, "X", designs)
+        object.__setattr__(self, "evaluation_mask", counts > 0)
         if self.costs is None:
             return
         if self.costs.shape != self.decisive.shape:
@@ -186,20 +190,15 @@ class MeasuredBaseline:
                 means all.
 
         Returns:
-            The baseline with each design once.
+            The baseline of all these designs.
         """
         if X is None or len(X) == 0:
             return self
         m = len(self.decisive)
         if evaluation_mask is None:
             evaluation_mask = torch.ones_like(self.decisive).expand(len(X), m)
-        designs = torch.cat([self.X, X])
         masks = torch.cat([self.evaluation_mask, evaluation_mask.to(self.decisive)])
-        first = RowIndex(designs).find(designs)
-        counts = torch.zeros(masks.shape, dtype=torch.int64, device=masks.device)
-        counts.index_add_(0, first, masks.to(counts))
-        kept = first == torch.arange(len(first), device=first.device)
-        return replace(self, X=designs[kept], evaluation_mask=counts[kept] > 0)
+        return replace(self, X=torch.cat([self.X, X]), evaluation_mask=masks)
 
     def front_designs(self) -> list[Tensor]:
         r"""Designs that are past each stage.

@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
@@ -98,6 +98,8 @@ class FlexiBO(DecoupledAcquisitionFunction):
         cost_aware_utility: CostAwareUtility | None = None,
         Y_designs: Tensor | None = None,
         X_evaluation_mask: Tensor | None = None,
+        X_pending: Tensor | None = None,
+        X_pending_evaluation_mask: Tensor | None = None,
         previous_region: ConfidenceRegion | None = None,
     ) -> None:
         r"""FlexiBO on a finite design set.
@@ -117,6 +119,9 @@ class FlexiBO(DecoupledAcquisitionFunction):
                 nothing. With noisy outcomes leave this out.
             X_evaluation_mask: A ``1 x m``-dim boolean tensor of the outcomes to
                 measure. None means all.
+            X_pending: A ``n' x d``-dim tensor of designs being measured.
+            X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of their
+                outcomes. None means all.
             previous_region: The :attr:`design_region` of the iteration before, to
                 intersect the boxes with. None uses the boxes of this model alone.
 
@@ -159,6 +164,8 @@ class FlexiBO(DecoupledAcquisitionFunction):
         # Dominated designs change neither fronts nor volume and gain nothing.
         self._undominated = undominated(region.lower, region.upper)
         self._set_region(self._row_index, region, self._undominated)
+        if X_pending is not None:
+            self.set_X_pending(X_pending, X_pending_evaluation_mask)
 
     @property
     def design_region(self) -> ConfidenceRegion:
@@ -198,9 +205,7 @@ class FlexiBO(DecoupledAcquisitionFunction):
                 region = ConfidenceRegion(*map(torch.cat, parts))
                 competing = torch.cat([competing, competing.new_ones(len(new))])
             counts = torch.zeros_like(region.mean, dtype=torch.long)
-            mask = self.X_pending_evaluation_mask
-            if mask is None:
-                mask = counts.new_ones(len(self.X_pending), self.num_outputs)
+            mask = cast(Tensor, self.X_pending_evaluation_mask)
             counts.index_add_(0, rows.find(self.X_pending), mask.long())
             region = collapse(region, counts > 0)
         self._set_region(rows, region, competing)

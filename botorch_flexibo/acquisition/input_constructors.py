@@ -5,14 +5,14 @@ Importing this module registers them with BoTorch's ``get_acqf_input_constructor
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.acquisition.input_constructors import acqf_input_constructor
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import InputDataError, UnsupportedError
 from botorch.models.model import Model
 from botorch.utils.datasets import SupervisedDataset
 from torch import Tensor
@@ -26,7 +26,7 @@ Datasets = SupervisedDataset | Mapping[Hashable, SupervisedDataset]
 
 
 @acqf_input_constructor(qFlexiBOLookahead)
-def construct_inputs_qFlexiBOLookahead(
+def construct_inputs_qFlexiBOLookahead(  # noqa: PLR0913 (BoTorch passes them by name)
     model: Model,
     training_data: Datasets,
     bounds: list[tuple[float, float]],
@@ -37,6 +37,8 @@ def construct_inputs_qFlexiBOLookahead(
     cost_aware_utility: CostAwareUtility | None = None,
     target_fidelities: Mapping[int, float] | None = None,
     X_designs: Tensor | None = None,
+    X_pending: Tensor | None = None,
+    constraints: Sequence[Callable[[Tensor], Tensor]] | None = None,
     beta: float = 1.0,
     quadrature_nodes: int = 6,
     seed: int = 0,
@@ -55,6 +57,9 @@ def construct_inputs_qFlexiBOLookahead(
         target_fidelities: The target value of each fidelity column.
         X_designs: A ``N x d``-dim tensor of reference designs. None samples them with
             ``sample_region_designs``.
+        X_pending: A ``n' x d``-dim tensor of designs whose outcomes are all being
+            measured.
+        constraints: None: there are no outcome constraints here.
         beta: The confidence scale.
         quadrature_nodes: Nodes per measurement.
         seed: Seed of the reference designs.
@@ -64,12 +69,15 @@ def construct_inputs_qFlexiBOLookahead(
 
     Raises:
         InputDataError: If there is neither a reference point nor thresholds.
+        UnsupportedError: If there are outcome constraints.
     """
+    _refuse_constraints(constraints)
     X = _inputs(training_data)
-    reference = _reference_point(ref_point, objective_thresholds, objective).to(X)
+    reference = _reference_point(ref_point, objective_thresholds, objective, X)
     fidelities = {j % X.shape[-1]: v for j, v in (target_fidelities or {}).items()}
     if X_designs is None:
-        space = SearchSpace(torch.as_tensor(bounds).to(X).T, fixed_features=fidelities)
+        limits = torch.as_tensor(bounds, dtype=X.dtype, device=X.device).T
+        space = SearchSpace(limits, fixed_features=fidelities)
         X_designs = sample_region_designs(
             model,
             space,
@@ -83,6 +91,7 @@ def construct_inputs_qFlexiBOLookahead(
         "model": model,
         "ref_point": reference,
         "X_designs": X_designs,
+        "X_pending": X_pending,
         "beta": beta,
         "quadrature_nodes": quadrature_nodes,
         "objective": objective,
@@ -101,6 +110,8 @@ def construct_inputs_FlexiBO(
     ref_point: Tensor | None = None,
     objective: MCMultiOutputObjective | None = None,
     cost_aware_utility: CostAwareUtility | None = None,
+    X_pending: Tensor | None = None,
+    constraints: Sequence[Callable[[Tensor], Tensor]] | None = None,
     beta: float = 1.0,
 ) -> dict[str, Any]:
     r"""Arguments of :class:`FlexiBO`.
@@ -114,6 +125,9 @@ def construct_inputs_FlexiBO(
         ref_point: A ``m``-dim reference point, in objective space.
         objective: None, identity, or one weight per outcome (-1: minimise).
         cost_aware_utility: Turns values into values per cost.
+        X_pending: A ``n' x d``-dim tensor of designs whose outcomes are all being
+            measured.
+        constraints: None: there are no outcome constraints here.
         beta: The confidence scale.
 
     Returns:
@@ -121,17 +135,28 @@ def construct_inputs_FlexiBO(
 
     Raises:
         InputDataError: If there is neither a reference point nor thresholds.
+        UnsupportedError: If there are outcome constraints.
     """
+    _refuse_constraints(constraints)
     X = _inputs(training_data)
-    reference = _reference_point(ref_point, objective_thresholds, objective)
     return {
         "model": model,
-        "ref_point": reference.to(X),
+        "ref_point": _reference_point(ref_point, objective_thresholds, objective, X),
         "X_designs": X_designs,
+        "X_pending": X_pending,
         "beta": beta,
         "objective": objective,
         "cost_aware_utility": cost_aware_utility,
     }
+
+
+def _refuse_constraints(constraints: Sequence[object] | None) -> None:
+    """They would be ignored otherwise."""
+    if constraints:
+        raise UnsupportedError(
+            f"Expected no outcome constraints, but got {len(constraints)}. Make what"
+            " is constrained an objective and its bound an entry of ref_point."
+        )
 
 
 def _inputs(training_data: Datasets) -> Tensor:
@@ -145,14 +170,16 @@ def _reference_point(
     ref_point: Tensor | None,
     objective_thresholds: Tensor | None,
     objective: MCMultiOutputObjective | None,
+    like: Tensor,
 ) -> Tensor:
     if ref_point is not None:
-        return torch.as_tensor(ref_point)
+        return torch.as_tensor(ref_point, dtype=like.dtype, device=like.device)
     if objective_thresholds is None:
         raise InputDataError(
             "Expected ref_point or objective_thresholds, but got neither. Pass a point"
             " below the front."
         )
-    if objective is None:
-        return objective_thresholds
-    return objective(objective_thresholds.unsqueeze(0)).squeeze(0)
+    thresholds = torch.as_tensor(
+        objective_thresholds, dtype=like.dtype, device=like.device
+    )
+    return thresholds if objective is None else objective(thresholds[None])[0]

@@ -152,7 +152,7 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
         """
         X = check_candidates(X, self.X_designs)
         mask = full_mask(self.X_evaluation_mask, X, self.num_outputs)
-        nodes, _ = gaussian_quadrature(self.quadrature_nodes, int(mask.sum()))
+        nodes, _ = gaussian_quadrature(self.quadrature_nodes, max(1, int(mask.sum())))
         per_design = len(self._weights) * len(nodes) * len(self.X_designs)
         chunks = X.reshape(-1, X.shape[-1]).split(max(1, MAX_ELEMENTS // per_design))
         gains = torch.cat([self._gain(chunk, mask[0]) for chunk in chunks])
@@ -163,6 +163,8 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
 
     def _gain(self, X: Tensor, mask: Tensor) -> Tensor:
         outcomes = mask.nonzero().squeeze(-1).tolist()
+        if not outcomes:
+            return 0.0 * X.sum(dim=-1)
         moves = []
         for i in outcomes:
             gp = self._gps[i]

@@ -183,11 +183,6 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
         refuse_nan(self._mean + self._sd, "posterior means and variances")
         check_volume(self._mean + self._sd, torch.zeros_like(self.ref_point))
         if X_pending is not None:
-            if X_pending_evaluation_mask is None:
-                shape = len(X_pending), m
-                X_pending_evaluation_mask = torch.ones(
-                    shape, dtype=torch.bool, device=X_pending.device
-                )
             self.set_X_pending(X_pending, X_pending_evaluation_mask)
 
     @property

@@ -36,24 +36,49 @@ def keep_exact_data(experiment: Experiment) -> None:
 
 
 def restore_exact_data(experiment: Experiment) -> None:
-    """Put noted values back.
+    """Put noted values back where the table has what Ax made of them.
+
+    Values that were told, corrected or removed since they were noted stay as they are.
 
     Args:
         experiment: The experiment, just loaded.
     """
-    frames = []
-    for trial in experiment.trials.values():
-        rows = trial.run_metadata.get(KEY)
-        if rows:
-            frame = pd.DataFrame(rows, columns=_COLUMNS).assign(trial_index=trial.index)
-            frame["metric_signature"] = [
-                experiment.get_metric(name).signature for name in frame["metric_name"]
-            ]
-            frames.append(frame)
-    if frames:
-        data = pd.concat(frames, ignore_index=True)
-        floats = dict.fromkeys(("mean", "sem", "step"), float)
-        experiment.attach_data(Data(df=data.astype(floats)))
+    frame = experiment.lookup_data().full_df
+    noted = {
+        (trial.index, arm_name, metric, _rounded(step)): (mean, sem, step)
+        for trial in experiment.trials.values()
+        for arm_name, metric, mean, sem, step in trial.run_metadata.get(KEY, ())
+    }
+    changed = []
+    for label, (*key, mean, sem, step) in zip(
+        frame.index,
+        _rows(frame, ["trial_index", "arm_name", "metric_name", "mean", "sem", "step"]),
+        strict=True,
+    ):
+        exact = noted.get((*key, _rounded(step)))
+        if exact is None or not all(map(_is_close, exact, (mean, sem, step))):
+            continue
+        for name, value in zip(("mean", "sem", "step"), exact, strict=True):
+            if name in frame:
+                frame.loc[label, name] = _number(value)
+        changed.append(label)
+    if changed:
+        experiment.attach_data(Data(df=frame.loc[changed]))
+
+
+def _rounded(step: float | None) -> float | None:
+    return None if step is None or math.isnan(step) else round(step, 9)
+
+
+def _is_close(noted: float | None, loaded: float) -> bool:
+    """Whether a value is what Ax's JSON makes of a noted one."""
+    if noted is None:
+        return loaded is None or math.isnan(loaded)
+    return math.isclose(noted, loaded, rel_tol=1e-12, abs_tol=1e-10)
+
+
+def _number(noted: float | None) -> float:
+    return math.nan if noted is None else float(noted)
 
 
 def _rows(frame: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:

@@ -28,7 +28,7 @@ from botorch_flexibo.ax.client import (
     complete_measurement,
     fail_measurement,
     get_next_measurements,
-    measurements,
+    open_measurements,
     spent,
 )
 from botorch_flexibo.ax.metadata import (
@@ -215,7 +215,7 @@ class ClientFeeder:
         self._options = options
         self._is_exhausted = False
         self._running: dict[int, Measurement] = {}
-        known = measurements(client) if options.resume else []
+        known = open_measurements(client) if options.resume else []
         trials = experiment_of(client).trials
         self._waiting = deque(
             item for item in known if len(trials[item.trial_index].arms) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -37,6 +38,7 @@ from botorch_flexibo.ax.initial import PlannedSobolGenerator
 from botorch_flexibo.ax.inputs import DecoupledInputs, DecoupledOptConfig, Proposals
 from botorch_flexibo.ax.metadata import (
     Request,
+    abandoned,
     experiment_behind,
     last_memory,
     measured_metrics,
@@ -170,7 +172,8 @@ class DecoupledTorchAdapter(TorchAdapter):
         generator = cast(DecoupledGenerator, self.generator)
         proposals = generator.proposals.requests
         running = [
-            (self._features(arm), asked) for _, arm, asked in pending(experiment)
+            (self._features(arm), asked)
+            for _, arm, asked in chain(pending(experiment), abandoned(experiment))
         ]
         running += [(features, request.objectives) for features, request in proposals]
         return DecoupledInputs(
@@ -254,7 +257,7 @@ class DecoupledTorchAdapter(TorchAdapter):
 
     def _columns(self, digest: SearchSpaceDigest) -> Columns:
         parameters = experiment_behind(self).search_space.parameters
-        log10, labels, fixed, derived = set(), set(), {}, {}
+        log10, logit, labels, fixed, derived = set(), set(), set(), {}, {}
         for name, parameter in parameters.items():
             if isinstance(parameter, FixedParameter):
                 if parameter.is_numeric:
@@ -264,7 +267,7 @@ class DecoupledTorchAdapter(TorchAdapter):
                     weights = parameter.parameter_names_to_weights
                     derived[name] = (parameter.intercept, weights)
             elif isinstance(parameter, RangeParameter) and parameter.logit_scale:
-                labels.add(name)
+                logit.add(name)
             elif isinstance(parameter, (RangeParameter, ChoiceParameter)):
                 # Ax takes 16, 32, 64, ... for a logarithmic scale by itself.
                 if parameter.log_scale:
@@ -274,6 +277,7 @@ class DecoupledTorchAdapter(TorchAdapter):
         return Columns(
             names=tuple(self.parameters),
             log10=frozenset(log10),
+            logit=frozenset(logit),
             labels=frozenset(labels),
             fixed=fixed,
             bounds=torch.tensor(

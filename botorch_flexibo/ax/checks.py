@@ -35,8 +35,8 @@ def check_supported(experiment: Experiment, acquisition: str | None = None) -> N
         UnsupportedError: If it has fewer than two objectives, scalarised or learned
             objectives, constraints on other metrics than objectives, relative bounds,
             metrics with a signature of their own, a hierarchical search space, task
-            parameters or equality constraints between parameters; or for ``"hvkg"``,
-            if a parameter is not continuous.
+            parameters, digits, or equality constraints between parameters; or for
+            ``"hvkg"``, if a parameter is not continuous.
     """
     names = objective_names(experiment)
     config = experiment.optimization_config
@@ -88,8 +88,9 @@ def check_options(
 
     Raises:
         InputDataError: If there is no cost for an objective, or one for something else;
-            if a parameter does not exist or may not have its value; or if a set-up or a
-            fidelity depends on a parameter that it cannot depend on.
+            if a parameter does not exist or may not have its value; if a set-up or a
+            fidelity depends on a parameter that it cannot depend on; or if a fidelity
+            of the experiment has no target.
     """
     costs.check_objectives(objective_names(experiment))
     parameters = experiment.search_space.parameters
@@ -107,6 +108,12 @@ def check_options(
                 f" {free}, but got {list(set_up)}. Name one or more of these, or pass"
                 " None for all."
             )
+    unnamed = [name for name in free if parameters[name].is_fidelity]
+    if not set(unnamed) <= set(fidelity):
+        raise InputDataError(
+            f"Expected a target of each fidelity of the experiment {unnamed}, but got"
+            f" {dict(fidelity)}. Pass fidelity={{name: target}} to the strategy."
+        )
     for name, target in fidelity.items():
         if name not in free or not parameters[name].is_numeric:
             numeric = [name for name in free if parameters[name].is_numeric]
@@ -135,6 +142,17 @@ def _check_space(space: SearchSpace) -> None:
         raise UnsupportedError(
             "Expected a flat search space without task parameters, but got"
             f" {tasks or 'a hierarchical one'}. Make them ordinary parameters."
+        )
+    rounded = [
+        name
+        for name, parameter in space.parameters.items()
+        if isinstance(parameter, RangeParameter) and parameter.digits is not None
+    ]
+    if rounded:
+        raise UnsupportedError(
+            f"Expected parameters without digits, but got {rounded}. Ax rounds what is"
+            " proposed, so that designs repeat: give a choice of ordered values, or a"
+            " step_size."
         )
     equalities = [c for c in space.parameter_constraints if c.is_equality]
     if equalities:

@@ -15,7 +15,12 @@ from ax.api.client import Client
 from ax.core.arm import Arm
 from ax.core.base_trial import BaseTrial
 from ax.core.trial_status import TrialStatus
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from ax.exceptions.core import OptimizationComplete
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InputDataError,
+    UnsupportedError,
+)
 
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.costs import Costs
@@ -153,12 +158,13 @@ def complete_measurement(
             learned. Those told with ``client.attach_data`` before may be left out, and
             are replaced otherwise. Tracking metrics of the experiment may be told too.
         costs: What each metric really cost, those told before included. None means what
-            is believed.
+            is believed: where costs are learned, the first guess.
         setup_cost: What setting the design up really cost. None means what is believed.
 
     Raises:
         InputDataError: If the trial is not running, a metric is missing, not asked for
             or unknown, or a value is not a finite number. The experiment is unchanged.
+        UnsupportedError: If the trial has several arms, likewise.
         InvalidCostError: If a cost is not positive and finite, likewise.
     """
     experiment = experiment_of(client)
@@ -194,6 +200,7 @@ def fail_measurement(
 
     Raises:
         InputDataError: If the trial is not running.
+        UnsupportedError: If the trial has several arms.
         InvalidCostError: If a cost is negative or not finite.
     """
     trial = _running_trial(client, measurement)
@@ -217,6 +224,23 @@ def measurements(client: Client) -> list[Measurement]:
 
     Returns:
         The running measurements in the order of their trials.
+    """
+    experiment = experiment_of(client)
+    return [
+        item
+        for item in open_measurements(client)
+        if experiment.trials[item.trial_index].status.is_running
+    ]
+
+
+def open_measurements(client: Client) -> list[Measurement]:
+    r"""What is running, or was asked for and is not running yet.
+
+    Args:
+        client: The client.
+
+    Returns:
+        The measurements in the order of their trials.
     """
     return [
         _measurement(client, item.trial, item.arm, item.objectives)
@@ -293,11 +317,11 @@ def _next_trials(
         before = num_generated(client)
         try:
             return list(client.get_next_trials(n, fixed_parameters=fixed_parameters))
-        except CandidateGenerationError:
+        except (CandidateGenerationError, OptimizationComplete) as error:
             # Ax gives none of the first ones if it runs out of designs later.
             n = min(n - 1, num_generated(client) - before)
             if n < 1:
-                raise
+                raise CandidateGenerationError(str(error)) from error
 
 
 def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
@@ -314,5 +338,10 @@ def _running_trial(client: Client, measurement: Measurement | int) -> BaseTrial:
         raise InputDataError(
             f"Expected a running measurement, but trial {index} is"
             f" {trial.status.name.lower()}. Each is completed or failed once."
+        )
+    if len(trial.arms) > 1:
+        raise UnsupportedError(
+            f"Expected a trial with one arm, but trial {index} has {len(trial.arms)}."
+            " Tell the experiment of such a trial with Ax's own methods."
         )
     return trial

@@ -20,6 +20,7 @@ class Columns:
         labels: The parameters whose columns hold codes of labels.
         fixed: The values of parameters that are the same everywhere and no columns.
         bounds: A ``2 x d``-dim tensor of lower and upper bounds of the columns.
+        logit: The parameters whose columns hold ``log(p / (1 - p))``.
         derived: The parameters that are weighted sums of others: the constant, and the
             weight of each other.
     """
@@ -29,6 +30,7 @@ class Columns:
     labels: frozenset[str]
     fixed: Mapping[str, float]
     bounds: Tensor
+    logit: frozenset[str] = frozenset()
     derived: Mapping[str, tuple[float, Mapping[str, float]]] = field(
         default_factory=dict
     )
@@ -51,7 +53,11 @@ class Columns:
                 f"Expected a numeric parameter of {list(self.names)}, but got {name!r}."
                 " Name one of these."
             )
-        entry = math.log10(value) if name in self.log10 else float(value)
+        entry = float(value)
+        if name in self.log10:
+            entry = math.log10(entry)
+        elif name in self.logit:
+            entry = math.log(entry / (1.0 - entry))
         return self.names.index(name), entry
 
     def values(self, X: Tensor) -> dict[str, Tensor]:
@@ -64,11 +70,9 @@ class Columns:
             A tensor of shape ``batch_shape`` for each numeric parameter.
         """
         columns = dict(zip(self.names, X.unbind(dim=-1), strict=True))
-        values = {
-            name: 10.0**column if name in self.log10 else column
-            for name, column in columns.items()
-            if name not in self.labels
-        }
+        values = {n: x for n, x in columns.items() if n not in self.labels}
+        values |= {name: 10.0 ** columns[name] for name in self.log10}
+        values |= {name: columns[name].sigmoid() for name in self.logit}
         fixed = {name: X.new_full(X.shape[:-1], v) for name, v in self.fixed.items()}
         values |= fixed
         derived = {

@@ -351,10 +351,31 @@ def pending(experiment: Experiment) -> Iterator[Pending]:
     Yields:
         Arms with metrics asked for and not measured yet.
     """
+    for item in _unmeasured(experiment):
+        if item.trial.status in _PENDING and not _is_abandoned(item):
+            yield item
+
+
+def abandoned(experiment: Experiment) -> Iterator[Pending]:
+    """What was given up by hand, which is never asked for again.
+
+    Args:
+        experiment: The experiment.
+
+    Yields:
+        Abandoned arms, or arms of abandoned trials, with the metrics not measured.
+    """
+    return filter(_is_abandoned, _unmeasured(experiment))
+
+
+def _is_abandoned(item: Pending) -> bool:
+    return item.trial.status.is_abandoned or item.arm in item.trial.abandoned_arms
+
+
+def _unmeasured(experiment: Experiment) -> Iterator[Pending]:
+    """Arms of all trials with the metrics asked for that have no data."""
     measured = measured_metrics(experiment)
     for trial in experiment.trials.values():
-        if trial.status not in _PENDING:
-            continue
         for arm in trial.arms:
             known = measured.get((trial.index, arm.name), set())
             missing = tuple(

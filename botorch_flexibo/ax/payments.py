@@ -137,10 +137,12 @@ def paid_metrics(
         arm: One of its arms.
 
     Returns:
-        The metrics asked for; those measured if the trial is of another strategy.
+        The metrics asked for; those measured if the trial is of another strategy, was
+        abandoned, or never ran.
     """
     request = request_of(trial, arm)
-    if request is not None:
+    made = not (trial.status.is_abandoned or trial.status.is_stale)
+    if request is not None and made:
         return request.objectives
     known = measured_metrics(experiment).get((trial.index, arm.name), set())
     return tuple(name for name in costs.run if name in known)

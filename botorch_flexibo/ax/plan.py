@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 from ax.core.experiment import Experiment
+from ax.core.parameter import (
+    ChoiceParameter,
+    FixedParameter,
+    Parameter,
+    RangeParameter,
+)
+from ax.core.search_space import SearchSpace
+from ax.core.types import TParamValue
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.ax.metadata import Request, is_valid, request_of
+
+# Spaces of separate values with constraints and at most so many designs are counted.
+_MAX_COUNTED = 2000
 
 
 @dataclass(frozen=True)
@@ -99,8 +112,8 @@ class PlanProgress:
         """The progress of an experiment.
 
         Args:
-            experiment: The experiment. Its valid trials of other origin take the place
-                of as many designs, those next in turn.
+            experiment: The experiment. The arms of its valid trials of other origin
+                take the place of as many designs, those next in turn.
             num_designs: The number of entries; a small finite space may have fewer
                 designs.
             proposed: Requests that are not in the experiment yet.
@@ -108,13 +121,11 @@ class PlanProgress:
         Returns:
             The progress.
         """
-        parameters = experiment.search_space.tunable_parameters.values()
-        size = math.prod(parameter.cardinality() for parameter in parameters)
-        num_entries = int(min(num_designs, size))
+        num_entries = int(min(num_designs, _num_designs(experiment.search_space)))
         asked = Counter(request.entry for request in proposed)
         lost: Counter[int | None] = Counter()
         for trial in experiment.trials.values():
-            for arm in trial.arms[:1]:  # those with an entry have one arm
+            for arm in trial.arms:
                 request = request_of(trial, arm)
                 entry = None if request is None else request.entry
                 (asked if is_valid(trial) else lost)[entry] += 1
@@ -132,6 +143,35 @@ class PlanProgress:
     def next_entry(self) -> int:
         """The number of the design to ask for now."""
         return self.open[0] if self.open else self.next_further
+
+
+def _num_designs(space: SearchSpace) -> float:
+    """How many designs a space has; more, if there are many and not all allowed."""
+    parameters = space.tunable_parameters
+    size = math.prod(parameter.cardinality() for parameter in parameters.values())
+    if size > _MAX_COUNTED or not space.parameter_constraints:
+        return size
+    fixed = {
+        name: parameter.value
+        for name, parameter in space.parameters.items()
+        if isinstance(parameter, FixedParameter)
+    }
+    rows = product(*(_values(parameter) for parameter in parameters.values()))
+    designs: Iterator[Any] = (
+        {**fixed, **dict(zip(parameters, row, strict=True))} for row in rows
+    )
+    return sum(
+        all(each.check(design) for each in space.parameter_constraints)
+        for design in designs
+    )
+
+
+def _values(parameter: Parameter) -> Sequence[TParamValue]:
+    """All values of a choice or of an integer."""
+    if isinstance(parameter, ChoiceParameter):
+        return parameter.values
+    assert isinstance(parameter, RangeParameter)
+    return range(int(parameter.lower), int(parameter.upper) + 1)
 
 
 def cheap_first(

@@ -157,6 +157,7 @@ def load_experiment(path: str | os.PathLike[str], *, exclusive: bool = False) ->
             )
         try:
             client = Client.load_from_json_file(str(target))
+            restore_exact_data(experiment_of(client))
         except Exception as error:
             raise ExperimentStorageError(
                 f"Expected {target} to hold an experiment that Ax"
@@ -166,7 +167,6 @@ def load_experiment(path: str | os.PathLike[str], *, exclusive: bool = False) ->
                 f" first.{_advice(target)}"
             ) from error
         undo.pop_all()
-    restore_exact_data(experiment_of(client))
     _versions[client] = {target: {_digest(content)}}
     return client
 

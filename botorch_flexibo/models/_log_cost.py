@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
-from botorch.models.transforms import Normalize
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.settings import validate_input_scaling
 from gpytorch.constraints import GreaterThan
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from botorch_flexibo.models._kernels import mixed_covar_module
+from botorch_flexibo.models._normalize import normalize_numeric
 from botorch_flexibo.utils.posterior import marginal_moments
 
 # Priors of the variances of log costs. The modes are standard deviations of 20% for the
@@ -171,10 +171,8 @@ def _build(
     X: Tensor, z: Tensor, bounds: Tensor, categorical: list[int], prior_sd: float
 ) -> SingleTaskGP:
     d = X.shape[-1]
-    numeric = [column for column in range(d) if column not in categorical]
     mean_module = ConstantMean(constant_prior=NormalPrior(0.0, prior_sd))
     mean_module.initialize(constant=z.mean())
-    normalize = Normalize(d, indices=numeric, bounds=bounds) if numeric else None
     # Log ratios need no standardisation: the priors are in their unit.
     with validate_input_scaling(False):
         return SingleTaskGP(
@@ -186,7 +184,7 @@ def _build(
                 noise_prior=deepcopy(_NOISE_PRIOR),
                 noise_constraint=_at_least(_MIN_VARIANCE, _NOISE_PRIOR),
             ).to(X),
-            input_transform=normalize,
+            input_transform=normalize_numeric(bounds, categorical),
             outcome_transform=None,
         )
 

@@ -141,7 +141,9 @@ class UnreliableCostModel(CostModel):
             return self
         if self.X_failed is not None and self.X_failed_evaluation_mask is not None:
             row = RowIndex(self.X_failed).find(X)
-            failed = self.X_failed_evaluation_mask[row] & (row >= 0).unsqueeze(-1)
+            known = row >= 0
+            failed = torch.zeros_like(evaluation_mask)
+            failed[known] = self.X_failed_evaluation_mask[row[known]]
             evaluation_mask = evaluation_mask & ~failed
         return self._around(self.cost_model.with_pending(X, evaluation_mask))
 

@@ -12,12 +12,13 @@ from botorch.exceptions.errors import InputDataError
 from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import ModelListGP, SingleTaskGP
-from botorch.models.transforms import Normalize, Standardize
+from botorch.models.transforms import Standardize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from botorch_flexibo.models._checks import check_settings, check_table
 from botorch_flexibo.models._kernels import mixed_covar_module
+from botorch_flexibo.models._normalize import normalize_numeric
 
 # Fitting 1,000 rows takes seconds and 2,000 nearly a minute; what is fitted on half of
 # 2,000 rows predicts as well (docs/reliability.md, "Scale").
@@ -166,11 +167,7 @@ class DecoupledModelFitter:
         """A model of these rows; without a transform ``y`` is standardised."""
         categorical = self.categorical_features
         d = X.shape[-1]
-        numeric = [column for column in range(d) if column not in categorical]
-        normalize = None
-        if numeric:
-            bounds = _with_width(self.bounds.to(X))
-            normalize = Normalize(d, indices=numeric, bounds=bounds)
+        normalize = normalize_numeric(self.bounds.to(X), categorical)
         covar_module = mixed_covar_module(d, categorical) if categorical else None
         with warnings.catch_warnings():
             # A single value cannot be standardised, and a part of the rows is only
@@ -268,12 +265,6 @@ def _subset(n: int, size: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(_SUBSET_SEED)
     return torch.randperm(n, generator=generator)[:size].sort().values
-
-
-def _with_width(bounds: Tensor) -> Tensor:
-    """Bounds in which a column with a single value can be normalised."""
-    single = bounds[0] == bounds[1]
-    return torch.stack([bounds[0], torch.where(single, bounds[1] + 1, bounds[1])])
 
 
 def _hyperparameters(model: SingleTaskGP) -> dict[str, Tensor]:

@@ -23,8 +23,9 @@ class ResumedCostModel(CostModel):
     ``a_done(x)`` the amount that was paid for this design already, and ``rate(x)`` the
     cost of one unit, which is learned from the payments. What was trained already is
     read off for ``read_off_cost``. The other outcomes cost the same at all fidelities.
-    Of several outcomes that one training gives, the dearest pays it, whether they are
-    asked for together or one after the other.
+    Of several outcomes that one training gives, the one asked for first pays it at its
+    own rate (of those asked for together the dearest), and the others are read off.
+    Give them the same rate, or a training could be had for the lower one.
 
     Example:
         >>> import torch
@@ -198,8 +199,8 @@ class ResumedCostModel(CostModel):
         """The amount of training that is paid for already, ``... x q``."""
         if not self._done:
             return torch.zeros_like(keys[..., 0])
-        row = RowIndex(torch.tensor(list(self._done)).to(keys)).find(keys)
-        done = torch.tensor(list(self._done.values())).to(keys)
+        row = RowIndex(keys.new_tensor(list(self._done))).find(keys)
+        done = keys.new_tensor(list(self._done.values()))
         return torch.where(row >= 0, done[row], 0.0)
 
     def _train(self, key: Tensor, amount: float) -> float:
@@ -228,4 +229,4 @@ class ResumedCostModel(CostModel):
     def _amounts(self, X: Tensor) -> Tensor:
         """The amount of training of each design: ``batch_shape x q``."""
         level = X[..., self.fidelity].round().long()
-        return torch.tensor(self.amounts).to(X)[level]
+        return X.new_tensor(self.amounts)[level]

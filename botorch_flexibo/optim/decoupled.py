@@ -113,10 +113,10 @@ def optimize_acqf_decoupled(
         The chosen designs and masks with their values and predicted costs.
 
     Raises:
-        CandidateGenerationError: If no pair is left to choose.
+        CandidateGenerationError: If no pair is left to choose within ``max_cost``.
         BotorchTensorDimensionError: If shapes do not fit.
-        InputDataError: If a choice is out of bounds, a mask empty, ``q`` below 1, a
-            limit not positive, a tensor of the wrong dtype, or a value NaN.
+        InputDataError: If a choice is out of bounds, a mask empty, ``q`` below 1,
+            ``batch_cost`` not positive, a tensor of the wrong dtype, or a value NaN.
         UnsupportedError: If ``acq_function`` is not decoupled, or one-shot on a space
             on which it cannot be optimised.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from botorch.acquisition.multi_objective.objective import MCMultiOutputObjective
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from botorch.models.model import Model
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from botorch_flexibo.utils.pareto_region import (
     undominated,
 )
 from botorch_flexibo.utils.posterior import MarginalMoments
-from botorch_flexibo.utils.rows import RowIndex, unique_rows
+from botorch_flexibo.utils.rows import RowIndex, sum_by_row, unique_rows
 
 # Sobol designs to start with, then generations of children with shrinking steps.
 _NUM_POOL = 512
@@ -35,9 +35,11 @@ def identified_front(
 ) -> Tensor:
     r"""Designs that are Pareto optimal by the model's posterior mean.
 
-    Where an outcome was measured, its value replaces the mean. On a continuous space a
-    population is evolved on the posterior mean from Sobol designs and the measured
-    ones, by crossover and Gaussian steps of shrinking length around the current front.
+    Where an outcome was measured, its value replaces the mean (of repeated measurements
+    their average). Measured designs that violate a constraint are left out. On a
+    continuous space a population is evolved on the posterior mean from Sobol designs
+    and the measured ones, by crossover and Gaussian steps of shrinking length around
+    the current front.
 
     Args:
         model: A model with ``m`` outputs, maximised.
@@ -51,6 +53,9 @@ def identified_front(
     Returns:
         A ``k x d``-dim tensor of designs.
 
+    Raises:
+        CandidateGenerationError: If no sample meets the constraints.
+
     Example:
         >>> from botorch_flexibo.optim import identified_front
         >>> front = identified_front(model, state.space, X=state.X, Y=state.Y, seed=0)
@@ -60,8 +65,8 @@ def identified_front(
     with torch.no_grad():
         designs = space.sample(_NUM_POOL, seed=seed)
         if space.choices is None:
-            designs = torch.cat([space.project(X), designs])
-        pool = _Pool(model, unique_rows(designs), known=(X, Y))
+            designs = torch.cat([_inside(space, X), designs])
+        pool = _Pool(model, _some(designs), known=_known(X, Y))
         if space.choices is None:
             for k, step in enumerate(_FRONT_STEPS):
                 parents = pool.X[front_mask(pool.mean)]
@@ -106,6 +111,7 @@ def sample_region_designs(
 
     Raises:
         BotorchTensorDimensionError: If ``ref_point`` is not ``m``-dim.
+        CandidateGenerationError: If no sample meets the constraints.
         InputDataError: If ``num_designs`` is less than 1, ``beta`` negative, or the
             reference point not finite.
 
@@ -128,14 +134,38 @@ def sample_region_designs(
     with torch.no_grad():
         start = space.sample(_NUM_POOL, seed=seed)
         if X is not None:
-            start = torch.cat([space.project(X), start])
-        pool = _Pool(model, unique_rows(start), weights=weights)
+            start = torch.cat([_inside(space, X), start])
+        pool = _Pool(model, _some(start), weights=weights)
         if space.choices is None:
             for k, step in enumerate(_REGION_STEPS):
                 parents = pool.X[pool.on_fronts(beta)]
                 children = space.mutate(parents, _NUM_CHILDREN, step, seed=seed + k)
                 pool.add(children)
         return pool.X[_select(pool, beta, ref_point, num_designs, seed)]
+
+
+def _inside(space: SearchSpace, X: Tensor) -> Tensor:
+    """Designs that could be chosen, with the values that the space demands."""
+    lower, upper = space.bounds
+    X = space.project(X)
+    return space.feasible(X[((X >= lower) & (X <= upper)).all(dim=-1)])
+
+
+def _some(X: Tensor) -> Tensor:
+    """Distinct designs, at least one."""
+    if len(X) == 0:
+        raise CandidateGenerationError(
+            "Expected designs that meet the constraints, but none of the samples does."
+            " Loosen the constraints, or pass X with designs that meet them."
+        )
+    return unique_rows(X)
+
+
+def _known(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Each design once, with the mean of what was measured of an outcome, or NaN."""
+    designs, counts = sum_by_row(X, (~Y.isnan()).to(Y))
+    _, sums = sum_by_row(X, Y.nan_to_num(nan=0.0))
+    return designs, sums / counts
 
 
 class _Pool:
@@ -181,8 +211,10 @@ class _Pool:
         mean, variance = mean * self._weights, variance * self._weights**2
         if self._known is not None:  # measured values replace means
             row = RowIndex(self._known[0]).find(X)
-            Y = self._known[1][row]
-            mean = torch.where((row >= 0).unsqueeze(-1) & ~Y.isnan(), Y, mean)
+            known = row >= 0
+            Y = torch.full_like(mean, torch.nan)
+            Y[known] = self._known[1][row[known]]
+            mean = torch.where(Y.isnan(), mean, Y)
         return mean, variance
 
 

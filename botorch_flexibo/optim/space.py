@@ -215,16 +215,17 @@ class SearchSpace:
         first, second = parents[rows[0]], parents[rows[1]]
         cross = torch.rand(n, 1, generator=generator).to(parents) < 0.3
         swap = torch.rand(n, d, generator=generator).to(parents) < 0.5
-        children = torch.where(cross & swap, second, first)
+        crossed = torch.where(cross & swap, second, first)
         noise = torch.randn(n, d, generator=generator).to(parents)
         moved = torch.rand(n, d, generator=generator).to(parents) < max(0.5, 1 / d)
         span = self.bounds[1] - self.bounds[0]
-        children = children + step * span * noise * moved
+        children = crossed + step * span * noise * moved
         for column in self.cat_dims:
             allowed = self._separate_values()[column].to(parents)
             draw = torch.randint(len(allowed), (n,), generator=generator)
             redraw = torch.rand(n, generator=generator).to(parents) < max(step, 1 / d)
-            children[:, column] = torch.where(redraw, allowed[draw], first[:, column])
+            kept = crossed[:, column]
+            children[:, column] = torch.where(redraw, allowed[draw], kept)
         children = children.clamp(self.bounds[0], self.bounds[1])
         return self.feasible(self.project(children))
 

@@ -12,10 +12,12 @@ from typing import NamedTuple, cast
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models import SingleTaskGP
+from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
 from botorch.models.model import Model
 from botorch.models.transforms.outcome import OutcomeTransform
 from gpytorch.distributions import MultivariateNormal
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.likelihoods.gaussian_likelihood import _GaussianLikelihoodBase
 from gpytorch.models import ExactGP
 from gpytorch.settings import lazily_evaluate_kernels
@@ -26,6 +28,10 @@ from torch import Tensor
 # Points of an outcome transform at which its slope is compared.
 _PROBES = (0.0, 1.0, 3.0)
 _LINEARITY = 1e-6
+# Means and covariances are those of the modules of models with these, and noise is a
+# variance per measurement.
+_FORWARDS = (SingleTaskGP.forward, AbstractFullyBayesianSingleTaskGP.forward)
+_LIKELIHOODS = (GaussianLikelihood, FixedNoiseGaussianLikelihood)
 
 
 class WhitenedDesigns(NamedTuple):
@@ -283,19 +289,31 @@ def _safe_rsqrt(x: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, x, 1.0).rsqrt(), 0.0)
 
 
-def _check_model(model: Model) -> tuple[SingleTaskGP, _GaussianLikelihoodBase]:
-    if isinstance(model, ExactGP) and isinstance(
-        model, BatchedMultiOutputGPyTorchModel
-    ):
-        likelihood = model.likelihood
-        single = model.num_outputs == 1 and len(model.batch_shape) <= 1
-        if single and isinstance(likelihood, _GaussianLikelihoodBase):
-            return cast(SingleTaskGP, model), likelihood
+def _check_model(
+    model: Model,
+) -> tuple[SingleTaskGP, GaussianLikelihood | FixedNoiseGaussianLikelihood]:
+    is_single = (
+        isinstance(model, ExactGP)
+        and isinstance(model, BatchedMultiOutputGPyTorchModel)
+        and isinstance(model.likelihood, _GaussianLikelihoodBase)
+        and model.num_outputs == 1
+        and len(model.batch_shape) <= 1
+    )
+    if not is_single:
+        raise UnsupportedError(
+            "Expected exact single-output GPs with Gaussian noise and at most one batch"
+            " dimension (SingleTaskGP, MixedSingleTaskGP, SingleTaskMultiFidelityGP,"
+            f" fully Bayesian GPs), but got {type(model).__name__}. Use one such model"
+            " per outcome in a ModelListGP."
+        )
+    likelihood = model.likelihood
+    if type(model).forward in _FORWARDS and isinstance(likelihood, _LIKELIHOODS):
+        return cast(SingleTaskGP, model), likelihood
     raise UnsupportedError(
-        "Expected exact single-output GPs with Gaussian noise and at most one batch"
-        " dimension (SingleTaskGP, MixedSingleTaskGP, SingleTaskMultiFidelityGP, fully"
-        f" Bayesian GPs), but got {type(model).__name__}. Use one such model per"
-        " outcome in a ModelListGP."
+        "Expected GPs with the forward of SingleTaskGP and one variance of noise per"
+        f" measurement, but got {type(model).__name__} with"
+        f" {type(likelihood).__name__}. Give what a forward does to designs as an"
+        " input_transform, and noise as train_Yvar."
     )
 
 

@@ -90,6 +90,22 @@ class RowIndex:
         return bool((~same_key | same_row).all())
 
 
+def sum_by_row(X: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Values added up over equal rows.
+
+    Args:
+        X: A ``n x d``-dim tensor.
+        values: A ``n x m``-dim tensor of numbers.
+
+    Returns:
+        The ``k x d``-dim distinct rows, in their order, and their ``k x m``-dim sums.
+    """
+    first = RowIndex(X).find(X)
+    kept = first == torch.arange(len(X), device=X.device)
+    sums = torch.zeros_like(values).index_add(0, first, values)
+    return X[kept], sums[kept]
+
+
 def unique_rows(X: Tensor) -> Tensor:
     r"""Rows without repetitions, in their order.
 

@@ -501,3 +501,14 @@ def test_a_baseline_of_another_problem_is_refused() -> None:
         match=r"^Expected a baseline of 2 columns and 2 outcomes, but got 2 and 3\.",
     ):
         lookahead(2).set_baseline(three)
+
+
+def test_rows_of_one_design_count_as_one() -> None:
+    once = MeasuredBaseline(X[:2], ALL_BUT[5:7], decisive=ALL_BUT[5])
+    halves = torch.tensor([[False, True, False], [False, False, True]])
+    masks = torch.cat([halves, ALL_BUT[6:7]])
+    split = MeasuredBaseline(X[[0, 0, 1]], masks, decisive=ALL_BUT[5])
+    assert torch.equal(split.X, once.X)
+    assert torch.equal(split.evaluation_mask, once.evaluation_mask)
+    for ours, theirs in zip(split.front_designs(), once.front_designs(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -15,7 +15,7 @@ from botorch.acquisition.multi_objective.objective import (
     IdentityMCMultiOutputObjective,
     WeightedMCMultiOutputObjective,
 )
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import InputDataError, UnsupportedError
 from botorch.models import ModelListGP, SingleTaskGP, SingleTaskMultiFidelityGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.transforms.input import Normalize
@@ -378,3 +378,36 @@ def test_flexibo_asks_for_its_designs():
         TypeError, match=r"missing 1 required keyword-only argument: 'X_designs'$"
     ):
         build(FlexiBO, gp_list(), dataset(SHARED, 0, 1), ref_point=REF)
+
+
+def test_bounds_and_reference_points_keep_their_precision() -> None:
+    arguments = get_acqf_input_constructor(qFlexiBOLookahead)(
+        model=gp_list(),
+        training_data=dataset(SHARED, 0, 1),
+        bounds=[(0.0, 0.8), (0.0, 0.9)],
+        ref_point=[0.1, -1.1],
+        target_fidelities={1: 0.9},
+    )
+    assert arguments["ref_point"].tolist() == [0.1, -1.1]
+    assert (arguments["X_designs"][:, 1] == 0.9).all()
+
+
+@pytest.mark.parametrize("kind", [FlexiBO, qFlexiBOLookahead])
+def test_pending_designs_are_passed_on_and_constraints_refused(kind: Any) -> None:
+    construct = get_acqf_input_constructor(kind)
+    arguments = {
+        "model": gp_list(),
+        "training_data": dataset(SHARED, 0, 1),
+        "ref_point": torch.full((2,), -3.0).double(),
+        "X_designs": inputs(8, seed=1),
+    }
+    if kind is qFlexiBOLookahead:
+        arguments["bounds"] = BOUNDS
+    pending = inputs(8, seed=1)[:1]
+    acqf = kind(**construct(**arguments, X_pending=pending))
+    assert torch.equal(acqf.X_pending, pending)
+    free = kind(**construct(**arguments))
+    where = pending.unsqueeze(0)
+    assert acqf(where).item() < free(where).item()
+    with pytest.raises(UnsupportedError, match="no outcome constraints, but got 1"):
+        construct(**arguments, constraints=[lambda Y: Y[..., 0]])

@@ -541,3 +541,11 @@ def test_moved_to_another_dtype_and_back_the_values_are_the_same():
     torch.testing.assert_close(
         value(acqf.double(), X, [False, True]), expected, rtol=1e-3, atol=1e-4
     )
+
+
+def test_measuring_nothing_gains_nothing() -> None:
+    X = torch.rand(6, 2, generator=torch.Generator().manual_seed(0)).double()
+    model = ModelListGP(*(SingleTaskGP(X, X[:, [i]]) for i in range(2)))
+    acqf = LinearScalarizationKnowledgeGradient(model, X)
+    acqf.X_evaluation_mask = torch.tensor([[False, False]])
+    assert acqf(X.unsqueeze(-2)).tolist() == [0.0] * 6

@@ -93,9 +93,11 @@ def test_only_what_was_asked_for_and_runs_is_pending() -> None:
     running[1] = (0.5, ("energy",))
     assert pending_of(client) == running
     fail_measurement(client, first)
+    assert pending_of(client) == running[1:]
+    # As Ax does: what was abandoned is not to be suggested again.
     client.mark_trial_abandoned(index)
-    assert pending_of(client) == []
-    assert next_state(client).X_pending is None
+    assert pending_of(client) == running[1:]
+    assert measurements(client) == []
 
 
 def test_more_than_a_hundred_trials_change_nothing() -> None:

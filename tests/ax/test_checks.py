@@ -18,7 +18,12 @@ from ax.core.optimization_config import (
     OptimizationConfig,
     PreferenceOptimizationConfig,
 )
-from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType
+from ax.core.parameter import (
+    ChoiceParameter,
+    FixedParameter,
+    ParameterType,
+    RangeParameter,
+)
 from ax.core.parameter_constraint import ParameterConstraint
 from ax.core.search_space import SearchSpace
 from ax.exceptions.core import UserInputError
@@ -30,6 +35,8 @@ from botorch_flexibo.ax import (
     flexibo_generation_strategy,
     get_next_measurements,
 )
+from botorch_flexibo.ax.checks import check_options, check_supported
+from botorch_flexibo.ax.metadata import experiment_of
 from tests.ax.helpers import (
     COSTS,
     DEPTH,
@@ -52,6 +59,16 @@ def constrained(*constraints: str, objective: str = "-error, -energy") -> Client
     client = bare_client(objective=objective, thresholds=constraints)
     client.set_generation_strategy(quick_strategy())
     return client
+
+
+def experiment_of_two(space: SearchSpace) -> Experiment:
+    client = bare_client()
+    old = experiment_of(client)
+    return Experiment(
+        search_space=space,
+        optimization_config=old.optimization_config,
+        tracking_metrics=[Metric(name) for name in COSTS],
+    )
 
 
 def with_objective(objective: str) -> Client:
@@ -459,3 +476,27 @@ def test_the_default_strategy_is_refused() -> None:
     assert str(info.value).endswith(
         "Call client.set_generation_strategy(flexibo_generation_strategy(costs))."
     )
+
+
+def test_fidelities_of_the_experiment_need_a_target() -> None:
+    space = SearchSpace(
+        [
+            RangeParameter("x", ParameterType.FLOAT, 0.0, 1.0),
+            RangeParameter(
+                "epochs", ParameterType.INT, 1, 81, is_fidelity=True, target_value=81
+            ),
+        ]
+    )
+    experiment = experiment_of_two(space)
+    costs = Costs({"error": 2.0, "energy": 1.0})
+    options: dict[str, Any] = {"fixed_parameters": {}}
+    check_options(experiment, costs, fidelity={"epochs": 81.0}, **options)
+    with pytest.raises(InputDataError, match="a target of each fidelity of the exp"):
+        check_options(experiment, costs, fidelity={}, **options)
+
+
+def test_parameters_that_ax_rounds_are_refused() -> None:
+    space = SearchSpace([RangeParameter("x", ParameterType.FLOAT, 0.0, 1.0, digits=1)])
+    experiment = experiment_of_two(space)
+    with pytest.raises(UnsupportedError, match=r"without digits, but got \['x'\]"):
+        check_supported(experiment)

@@ -17,8 +17,17 @@ from torch import Tensor
 pytest.importorskip("ax")
 
 from ax.api.client import Client
-from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from ax.api.configs import (
+    ChoiceParameterConfig,
+    DerivedParameterConfig,
+    RangeParameterConfig,
+)
+from ax.core.arm import Arm
+from botorch.exceptions.errors import (
+    CandidateGenerationError,
+    InputDataError,
+    UnsupportedError,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +38,7 @@ from botorch_flexibo.ax import (
     SetupCost,
     complete_measurement,
     fail_measurement,
+    flexibo_generation_strategy,
     get_next_measurements,
     measurements,
     objectives_for,
@@ -702,3 +712,54 @@ def test_spent_is_the_sum_of_all_payments(
             complete_measurement(client, index, {"error": 0, "energy": 0}, costs=paid)
         total += error + energy
     assert spent(client) == pytest.approx(total)
+
+
+def test_what_was_abandoned_is_neither_suggested_again_nor_paid() -> None:
+    client = Client(random_seed=0)
+    sides = [
+        RangeParameterConfig(name=name, bounds=(1, high), parameter_type="int")
+        for name, high in (("x", 3), ("y", 2))
+    ]
+    client.configure_experiment(sides)
+    client.configure_optimization("-error, -energy")
+    costs = {"error": 5.0, "energy": 1.0}
+    client.set_generation_strategy(flexibo_generation_strategy(costs, n_init=3))
+    for task in get_next_measurements(client, n=3):
+        point = tuple(task.parameters.values())
+        complete_measurement(client, task, {"error": point[0], "energy": point[1]})
+    paid, asked = spent(client), []
+    with pytest.raises(CandidateGenerationError):
+        while True:
+            (task,) = get_next_measurements(client)
+            asked += [(task.arm_name, name) for name in task.objectives]
+            client.mark_trial_abandoned(task.trial_index)
+    assert len(asked) == len(set(asked)) == 6
+    assert spent(client) == paid
+    assert measurements(client) == []
+
+
+def test_a_trial_that_was_not_started_is_no_running_measurement() -> None:
+    client = new_client()
+    experiment_of(client).new_trial().add_arm(Arm(POINT))
+    (task,) = get_next_measurements(client)
+    assert measurements(client) == [task]
+
+
+@pytest.mark.parametrize("act", [complete_measurement, fail_measurement])
+def test_a_trial_of_several_arms_is_told_with_the_means_of_ax(
+    act: Callable[..., None],
+) -> None:
+    client = new_client()
+    trial = experiment_of(client).new_batch_trial()
+    trial.add_arms_and_weights([Arm(POINT), Arm(POINT | {"width": 0.25})])
+    trial.mark_running(no_runner_required=True)
+    values = [{"error": 1.0, "energy": 1.0}] if act is complete_measurement else []
+    assert_refused(
+        client,
+        lambda: act(client, 0, *values),
+        UnsupportedError,
+        "Expected a trial with one arm, but trial 0 has 2. Tell the experiment of such"
+        " a trial with Ax's own methods.",
+    )
+    trial.mark_arm_abandoned(trial.arms[0].name)
+    assert [item.arm_name for item in measurements(client)] == [trial.arms[1].name]

@@ -35,6 +35,15 @@ COLUMNS = Columns(
     fixed={"depth": 3.0},
     bounds=torch.tensor([[-4.0, 0.0, 0.0], [0.0, 1.0, 2.0]], dtype=torch.float64),
 )
+# share is on a logit scale.
+SHARES = Columns(
+    names=("share",),
+    log10=frozenset(),
+    labels=frozenset(),
+    fixed={},
+    bounds=torch.tensor([[-2.0], [2.0]], dtype=torch.float64),
+    logit=frozenset({"share"}),
+)
 DESIGN = {"rate": 0.01, "width": 0.25, "kind": "conv", "depth": 3, "bias": True}
 X = torch.tensor([[-2.0, 0.25, 1.0]], dtype=torch.float64)
 BY_DEPTH = NamedCost("affine", {"slopes": {"depth": 2.0}, "intercept": 1.0})
@@ -346,3 +355,11 @@ def test_only_columns_of_numbers_have_entries_for_numbers(name: str) -> None:
         f"Expected a numeric parameter of ['rate', 'width', 'kind'], but got {name!r}."
         " Name one of these."
     )
+
+
+def test_costs_may_depend_on_a_parameter_of_logit_scale() -> None:
+    for share in (0.2, 0.5, 0.875):
+        column, entry = SHARES.encode("share", share)
+        assert column == 0
+        X = torch.tensor([[entry]], dtype=torch.float64)
+        assert SHARES.values(X)["share"].item() == pytest.approx(share)

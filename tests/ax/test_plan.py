@@ -6,11 +6,20 @@ import pytest
 
 pytest.importorskip("ax")
 
-from botorch.exceptions.errors import InputDataError
+from ax.api.client import Client
+from ax.api.configs import RangeParameterConfig
+from ax.core.arm import Arm
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botorch_flexibo.ax.plan import MeasurementPlan, cheap_first
+from botorch_flexibo.ax import (
+    complete_measurement,
+    flexibo_generation_strategy,
+    get_next_measurements,
+)
+from botorch_flexibo.ax.metadata import experiment_of
+from botorch_flexibo.ax.plan import MeasurementPlan, PlanProgress, cheap_first
 
 
 def test_designs_beyond_the_plan_are_measured_on_everything() -> None:
@@ -81,3 +90,42 @@ def test_cheap_first_needs_a_complete_design_and_no_more_than_there_are(
         f" num_complete={num_complete} and num_designs={num_designs}."
         " Ask for more designs."
     )
+
+
+def test_a_small_space_with_constraints_has_fewer_initial_designs() -> None:
+    client = Client(random_seed=0)
+    sides = [
+        RangeParameterConfig(name=name, bounds=(1, 3), parameter_type="int")
+        for name in ("x", "y")
+    ]
+    client.configure_experiment(sides, parameter_constraints=["x + y <= 4"])
+    client.configure_optimization("-error, -energy")
+    costs = {"error": 2.0, "energy": 1.0}
+    plan = cheap_first(costs, 8, 3)
+    client.set_generation_strategy(
+        flexibo_generation_strategy(costs, n_init=8, init_plan=plan)
+    )
+    told = set()
+    with pytest.raises(CandidateGenerationError):
+        while True:
+            for task in get_next_measurements(client, n=4):
+                point = tuple(task.parameters.values())
+                assert sum(point) <= 4
+                told |= {(*point, name) for name in task.objectives}
+                values = {name: sum(point) / 4 for name in task.objectives}
+                complete_measurement(client, task, values)
+    # Six designs are allowed, and each gets both metrics.
+    assert len(told) == 12
+
+
+def test_each_arm_of_a_batch_trial_is_an_initial_design() -> None:
+    client = Client(random_seed=0)
+    rate = RangeParameterConfig(name="x", bounds=(0.0, 1.0), parameter_type="float")
+    client.configure_experiment([rate])
+    client.configure_optimization("-error, -energy")
+    strategy = flexibo_generation_strategy({"error": 2.0, "energy": 1.0}, n_init=6)
+    client.set_generation_strategy(strategy)
+    experiment = experiment_of(client)
+    trial = experiment.new_batch_trial()
+    trial.add_arms_and_weights([Arm({"x": k / 10}) for k in range(4)])
+    assert PlanProgress.of(experiment, 6).open == (4, 5)

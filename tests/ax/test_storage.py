@@ -31,6 +31,7 @@ from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 from ax.api.protocols.metric import IMetric
 
+from botorch_flexibo.ax.metadata import experiment_of
 from botorch_flexibo.ax.storage import (
     experiment_lock,
     load_experiment,
@@ -616,3 +617,29 @@ def test_kill_at_any_instant_loses_nothing_acknowledged(
     assert acknowledged > 0
     # Of two hundred at least one hits a save before its file is in place.
     assert interrupted > 0 or kills < 200
+
+
+def means(client: Client) -> dict[tuple[int, str], float]:
+    """The values of all trials and metrics, to the last bit."""
+    frame = experiment_of(client).lookup_data().df
+    columns = (frame[name] for name in ("trial_index", "metric_name", "mean"))
+    return {(index, name): mean for index, name, mean in zip(*columns, strict=True)}
+
+
+def test_what_was_corrected_and_saved_by_ax_stays_corrected(path: Path) -> None:
+    client = new_client(2)
+    client.attach_data(1, {"error": 1 / 3, "energy": 1e-12})
+    save_experiment(client, path)
+    exact = means(client)
+    client.attach_data(0, {"error": 99.0})
+    client.save_to_json_file(str(path))
+    assert means(load_experiment(path)) == exact | {(0, "error"): 99.0}
+
+
+def test_data_of_a_metric_that_was_removed_are_loaded(path: Path) -> None:
+    client = new_client(1)
+    client.configure_tracking_metrics(["memory"])
+    client.attach_data(0, {"memory": 1 / 3})
+    experiment_of(client).remove_metric("memory")
+    save_experiment(client, path)
+    assert means(load_experiment(path, exclusive=True))[0, "memory"] == 1 / 3

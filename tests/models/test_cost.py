@@ -96,6 +96,17 @@ class Fees(CostModel):
         return Fees(self.fee + len(X))
 
 
+def test_costs_are_learned_where_a_column_has_one_value_only() -> None:
+    wide, narrow = BOUNDS.clone(), BOUNDS.clone()
+    narrow[:, 1] = 0.5
+    X = designs(3, narrow)
+    costs = tensor(20.0, 24.0, 21.0)
+    ours = learned(X, costs, 10.0, bounds=narrow)(X)
+    torch.testing.assert_close(
+        ours, learned(X, costs, 10.0, bounds=wide)(X), rtol=0.02, atol=0
+    )
+
+
 # The contract ----------------------------------------------------------------------
 
 

@@ -158,3 +158,13 @@ def test_the_joint_cost_of_one_resumed_outcome_is_the_sum() -> None:
     assert resumed().joint_cost(X, mask).item() == pytest.approx(18 + 0.1 + 0.1)
     with pytest.raises(BotorchTensorDimensionError, match="shape `2 x 2`"):
         resumed().joint_cost(X, mask[:1])
+
+
+def test_trainings_are_recognised_at_full_precision() -> None:
+    X = torch.tensor([[0.1, 1.0], [0.1, 2.0]], dtype=torch.float64)
+    paid = PaidCosts(
+        X[:1],
+        torch.tensor([[6.0, math.nan]], dtype=torch.float64),
+        torch.tensor([math.nan], dtype=torch.float64),
+    )
+    assert resumed().update(paid)(X)[:, 0].tolist() == [0.5, 12.0]

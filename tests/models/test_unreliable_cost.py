@@ -131,3 +131,15 @@ def test_impossible_counts_are_refused(
 ) -> None:
     with pytest.raises(error, match="Expected"):
         UnreliableCostModel(fixed(1.0, 1.0), attempts=attempts, successes=successes)
+
+
+def test_no_failures_leave_pending_measurements_as_they_are() -> None:
+    model = UnreliableCostModel(
+        trained(),
+        attempts=counts(1, 1),
+        successes=counts(1, 1),
+        X_failed=X[:0],
+        X_failed_evaluation_mask=BOTH[:0],
+    )
+    expected = trained().with_pending(X[:1], BOTH)
+    assert torch.equal(model.with_pending(X[:1], BOTH)(X), expected(X))

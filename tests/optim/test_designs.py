@@ -7,7 +7,11 @@ import math
 import moocore
 import pytest
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    CandidateGenerationError,
+    InputDataError,
+)
 from botorch.models import ModelListGP
 from botorch.models.model import Model
 from torch import Tensor
@@ -553,3 +557,58 @@ def test_the_reference_point_may_be_a_list(sparse: Data) -> None:
         for ref_point in ([-18.0, -6.0], tensor(-18.0, -6.0))
     ]
     assert torch.equal(*found)
+
+
+def test_rows_of_one_design_count_together(sparse: Data) -> None:
+    model, X, Y = sparse
+    best = torch.full((1, 2), 1e3).double()
+    apart = torch.full((2, 2), math.nan).double()
+    apart[0, 0] = apart[1, 1] = 1e3
+    where = PROBLEM.bounds.mean(dim=0, keepdim=True)
+
+    def front(X_more: Tensor, Y_more: Tensor) -> set[tuple[float, ...]]:
+        data = {"X": torch.cat([X, X_more]), "Y": torch.cat([Y, Y_more])}
+        return rows(front_of(model, PROBLEM.bounds, choices=None, **data, seed=0))
+
+    assert front(where, best) == front(where.repeat(2, 1), apart) == rows(where)
+    # What was measured several times counts with its mean.
+    again = torch.stack([best[0] - 1, best[0] + 1])
+    assert front(where.repeat(2, 1), again) == rows(where)
+
+
+def test_measured_designs_outside_the_space_are_no_designs_of_it(sparse: Data) -> None:
+    model, X, Y = sparse
+    bounds = PROBLEM.bounds
+    # Below the diagonal of the square only.
+    limit = (torch.tensor([0, 1]), torch.tensor([-1.0, -1.0]).double(), -8.0)
+    space = SearchSpace(bounds, inequality_constraints=[limit])
+    beyond = torch.stack([bounds[1], bounds[1] + 1.0])
+    X = torch.cat([X, beyond])
+    Y = torch.cat([Y, torch.full((2, 2), 1e3).double()])
+    front = identified_front(model, space, X=X, Y=Y, seed=0)
+    designs = sample_region_designs(model, space, [-1e3, -1e3], X=X)
+    for kept in (front, designs):
+        assert space.is_feasible(kept).all()
+        assert ((kept >= bounds[0]) & (kept <= bounds[1])).all()
+
+
+def test_a_space_without_designs_is_reported(sparse: Data) -> None:
+    model, X, Y = sparse
+    nowhere = (torch.tensor([0, 1]), torch.tensor([1.0, 1.0]).double(), 1e3)
+    space = SearchSpace(
+        PROBLEM.bounds, discrete_dims={0: [0.0]}, inequality_constraints=[nowhere]
+    )
+    for ask in (
+        lambda: identified_front(model, space, X=X, Y=Y, seed=0),
+        lambda: sample_region_designs(model, space, [-1e3, -1e3], X=X),
+    ):
+        with pytest.raises(CandidateGenerationError, match="none of the samples does"):
+            ask()
+
+
+def test_nothing_needs_to_be_measured_yet(sparse: Data) -> None:
+    model, X, Y = sparse
+    front = identified_front(
+        model, SearchSpace(PROBLEM.bounds), X=X[:0], Y=Y[:0], seed=0
+    )
+    assert len(front) > 0

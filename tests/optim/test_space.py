@@ -377,3 +377,16 @@ def test_choices_have_the_fixed_values_each_once() -> None:
     assert space.choices is not None
     assert space.choices.tolist() == expected
     assert space.sample(1, seed=0).tolist() == expected
+
+
+def test_labels_take_part_in_crossover() -> None:
+    labels = dict.fromkeys(range(10), (0.0, 5.0))
+    space = SearchSpace(
+        torch.tensor([[0.0] * 10, [5.0] * 10]).double(), cat_dims=labels
+    )
+    parents = torch.tensor([[0.0] * 10, [5.0] * 10]).double()
+    children = space.mutate(parents, 2000, 0.01, seed=0)
+    fives = (children == 5).sum(dim=-1)
+    mixed = ((fives > 2) & (fives < 8)).double().mean()
+    # Three in ten are crossed, half of these have two parents.
+    assert 0.1 < mixed < 0.2

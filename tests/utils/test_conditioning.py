@@ -20,6 +20,9 @@ from botorch.models import (
 from botorch.models.fully_bayesian import SaasFullyBayesianSingleTaskGP
 from botorch.models.map_saas import EnsembleMapSaasSingleTaskGP
 from botorch.models.model import Model
+from botorch.models.robust_relevance_pursuit_model import (
+    RobustRelevancePursuitSingleTaskGP,
+)
 from botorch.models.transforms.input import (
     ChainedInputTransform,
     InputPerturbation,
@@ -36,12 +39,14 @@ from botorch.models.transforms.outcome import (
 from botorch.posteriors import Posterior
 from botorch.sampling.normal import IIDNormalSampler
 from gpytorch.constraints import GreaterThan
+from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.means import ConstantMean
 from torch import Tensor
 
 from botorch_flexibo.utils.conditioning import ConditionedGP
+from botorch_flexibo.utils.posterior import marginal_moments
 
 devices = pytest.mark.parametrize(
     "device",
@@ -741,3 +746,24 @@ def test_input_transforms_that_add_designs_are_refused():
     )
     with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
         gp.whiten(U)
+
+
+class _Warped(SingleTaskGP):
+    """A GP of features of its inputs, such as a deep kernel has."""
+
+    def forward(self, x: Tensor) -> MultivariateNormal:
+        return super().forward(torch.tanh(3 * x))
+
+
+@pytest.mark.parametrize("kind", [_Warped, RobustRelevancePursuitSingleTaskGP])
+def test_models_with_moments_or_noise_of_their_own_are_refused(kind: type) -> None:
+    X = torch.rand(12, 2, generator=torch.Generator().manual_seed(0)).double()
+    model = kind(X, X.sum(dim=-1, keepdim=True))
+    with pytest.raises(UnsupportedError, match=f"but got {kind.__name__} with"):
+        ConditionedGP(model)
+    # FlexiBO asks for their posterior instead, whatever the number of designs.
+    designs = torch.rand(20, 2, generator=torch.Generator().manual_seed(1)).double()
+    mean, variance = marginal_moments(model, designs)
+    posterior = model.posterior(designs)
+    torch.testing.assert_close(mean, posterior.mean)
+    torch.testing.assert_close(variance, posterior.variance)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from botorch_flexibo.utils.rows import RowIndex, unique_rows
+from botorch_flexibo.utils.rows import RowIndex, sum_by_row, unique_rows
 
 DEVICES = ["cpu"]
 if torch.cuda.is_available():
@@ -206,3 +206,12 @@ def test_unique_rows_of_something_else_than_a_matrix_are_refused():
     message = "Expected rows to be `n x d`, but got `3`. Pass one per row."
     with pytest.raises(BotorchTensorDimensionError, match=f"^{re.escape(message)}$"):
         unique_rows(torch.zeros(3))
+
+
+def test_values_of_equal_rows_are_added_up() -> None:
+    X = torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0], [-0.0, 0.0]])
+    values = torch.tensor([[1], [10], [100], [1000]])
+    rows, sums = sum_by_row(X, values)
+    assert rows.tolist() == [[1.0, 2.0], [0.0, 0.0]]
+    assert sums.tolist() == [[101], [1010]]
+    assert [len(part) for part in sum_by_row(X[:0], values[:0])] == [0, 0]
