@@ -7,9 +7,10 @@
 Shares are of the largest hypervolume. *measured*: the designs whose outcomes were all
 measured, at the target fidelity. *identified*: the truth of the front that a model of
 the data points to. The regret of a run is log10(1 - identified share), at least -4,
-averaged over the budget. *error*: what is missing to the largest hypervolume at the
-end, at equal total cost, the form in which FlexiBO's paper reports. Costs are those
-after the initial designs. Intervals are 95 % of the mean (Student's t); differences
+averaged over the budget. *error*: what is missing to the largest hypervolume when the
+budget is spent, at equal total cost, the form in which FlexiBO's paper reports; final
+shares are those after the last request, which may overspend. Costs are those after the
+initial designs. Intervals are 95 % of the mean (Student's t); differences
 are paired by problem and seed. Ranks are of the regret; two methods whose mean ranks
 differ by less than the critical difference (Nemenyi, 5 %) are not told apart.
 """
@@ -96,9 +97,17 @@ def reached(curves: pd.DataFrame, share: float, column: str) -> pd.DataFrame:
     return median.map(lambda cost: "-" if np.isinf(cost) else f"{cost:.1f}")
 
 
-def errors(runs: pd.DataFrame, peer: str) -> pd.DataFrame:
+def at_budget(curves: pd.DataFrame) -> pd.DataFrame:
+    """Shares when the budget is spent, and no more, one row per run.
+
+    The last request of a run may cost more than what is left.
+    """
+    return curves[curves["spent"] == curves["spent"].max()].set_index(KEY)
+
+
+def errors(curves: pd.DataFrame, peer: str) -> pd.DataFrame:
     """Hypervolume errors at equal total cost in percent, and what a peer's exceeds."""
-    error = 100 * (1 - runs.set_index(KEY)["measured"])
+    error = 100 * (1 - at_budget(curves)["measured"])
     table = error.groupby(["problem", "method"]).mean().unstack("method")
     gained = table.rsub(table[peer], axis="index").drop(columns=peer)
     both = pd.concat({"error, %": table, f"less than {peer}": gained}, axis="columns")
@@ -156,10 +165,10 @@ def paired(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _error_cells(store: Store) -> list[pd.DataFrame]:
-    """Errors of the measured and of the identified front in percent."""
-    runs = store.runs().set_index(KEY)
+    """Errors of the measured and of the identified front in percent, at equal cost."""
+    ends = at_budget(store.curves())
     return [
-        _by_problem(100 * (1 - runs[name]), store).round(1)
+        _by_problem(100 * (1 - ends[name]), store).round(1)
         for name in ("measured", "identified")
     ]
 
@@ -217,7 +226,7 @@ def print_tables(
             costs = reached(curves, share, column)
             print(f"\ncost to reach {share:.0%} ({column})\n{costs.to_string()}")
     if peer in set(runs["method"]):
-        print(f"\nhypervolume errors at the end\n{errors(runs, peer).to_string()}")
+        print(f"\nhypervolume errors at the budget\n{errors(curves, peer).to_string()}")
         for column in ("measured", "identified"):
             table = cost_of_peer(curves, peer, column).to_string()
             print(f"\npart of the cost to {peer}'s last share ({column})\n{table}")
@@ -314,8 +323,8 @@ def main() -> None:
     parser.add_argument(
         "--markdown",
         choices=list(MARKDOWN),
-        help="instead of all tables that of a document: final errors of the measured"
-        " and of the identified front in percent, or mean log10 regrets",
+        help="instead of all tables that of a document: errors of the measured and of"
+        " the identified front in percent at the budget, or mean log10 regrets",
     )
     args = parser.parse_args()
     seeds = None if args.seeds is None else tuple(args.seeds)

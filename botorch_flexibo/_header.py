@@ -60,10 +60,7 @@ def run_header(
 
 def _describe(problem: DecoupledProblem, choices: Tensor | None) -> dict[str, Any]:
     """What tells a problem from others."""
-    digest = None
-    if choices is not None:
-        values = choices.detach().cpu().to(torch.float64).contiguous() + 0.0
-        digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+    digest = None if choices is None else _digest(choices)
     noise = problem.noise_std
     return {
         "problem": type(problem).__name__,
@@ -75,9 +72,23 @@ def _describe(problem: DecoupledProblem, choices: Tensor | None) -> dict[str, An
             str(k): _plain(v) for k, v in problem.target_fidelities.items()
         },
         "choices": digest,
+        "data": _digest_of_data(problem),
         "noise_std": None if noise is None else torch.as_tensor(noise).tolist(),
         "dtype": str(problem.bounds.dtype),
     }
+
+
+def _digest_of_data(problem: DecoupledProblem) -> str:
+    """Of the tables and costs that a problem holds, and of what its columns mean."""
+    names = ("negate", "discrete_inds", "categorical_inds", "setup_features")
+    traits = [getattr(problem, name) for name in (*names, "setup_outcomes")]
+    parts = {name: _digest(tensor) for name, tensor in sorted(problem.named_buffers())}
+    return hashlib.sha256(repr((traits, parts)).encode()).hexdigest()
+
+
+def _digest(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().to(torch.float64).contiguous() + 0.0
+    return hashlib.sha256(values.numpy().tobytes()).hexdigest()
 
 
 def _plain(value: float) -> float | str:

@@ -56,13 +56,14 @@ class Ledger:
 
         Raises:
             MeasurementError: If ``reraise`` holds and a value is not finite.
-            InvalidCostError: If a true cost is not allowed. A note of it says what was
-                measured.
+            InvalidOutcomesError: If the problem returns no table of numbers.
+            InvalidCostError: If a true cost is not allowed. A note of it, and of any
+                other error of the costs, says what was measured.
         """
         answer = evaluate(self._problem, X, mask, reraise=reraise)
         try:
             return replace(answer, setup_cost=self._price_of_setup(X, mask))
-        except InvalidCostError as error:
+        except Exception as error:
             note_values(error, X, answer.values)
             raise
 
@@ -183,7 +184,7 @@ class Ledger:
         needs = bool((mask[0].cpu() & self._needs_setup()).any())
         if not needs or self._setup_key(X) in self._set_up:
             return 0.0
-        cost = float(self._problem.setup_cost(X))
+        cost = float(self._problem.setup_cost(X.clone()))
         if not 0 <= cost < torch.inf:
             raise InvalidCostError(
                 "Expected set-up costs that are non-negative and finite, but got"

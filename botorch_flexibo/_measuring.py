@@ -95,16 +95,18 @@ class Measuring:
         if predicted is None:
             predicted = torch.full((len(X),), torch.nan)
         self._num_idle += 1
-        some_failed = False
+        some_failed = some_left_out = False
         for k in range(len(X)):
             if not self._affordable(float(predicted[k])):
-                return "unaffordable"
+                some_left_out = True
+                continue  # what comes later may be cheaper
             x = X[k : k + 1]
             for j, mask in enumerate(self._parts(x, masks[k : k + 1])):
-                self._num_idle = 0
                 doubtful = self._strict and (some_failed or bool(predicted[k].isnan()))
                 if doubtful and not self._affordable(_price(belief(), x, mask)):
-                    return "unaffordable"
+                    some_left_out = True
+                    continue
+                self._num_idle = 0
                 answer = self._answer(x, mask, _stream(seed, k, j))
                 first, seconds = k + j == 0, decision.policy_seconds
                 self.ledger.book(
@@ -121,6 +123,8 @@ class Measuring:
                     return "budget"
                 if self.failures.all_closed:
                     return "failing"
+        if some_left_out and self._num_idle > 0:
+            return "unaffordable"
         if self._num_idle < _MAX_IDLE:
             return "running"
         return "exhausted" if self.known_failures() is None else "failing"

@@ -3,7 +3,8 @@ r"""The state of a run: what is known, spent, believed and recorded."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -148,12 +149,12 @@ class Run:
         self._last_front_at = self._ledger.spent
         X, Y = self._ledger.X, self._ledger.Y
         if last:
-            volume = self._identified_volume(self._fits.unrecorded_model(X, Y))
+            volume = self._judged(lambda: self._fits.unrecorded_model(X, Y))
         else:
             self._fits.fit(X, Y)
             volume = self._record.front()
             if volume is None:
-                volume = self._identified_volume(self._fits.model(X, Y))
+                volume = self._judged(lambda: self._fits.model(X, Y))
                 self._record.add_front(volume)
         records = self._ledger.records
         records[-1] = replace(records[-1], hv_identified=volume)
@@ -165,8 +166,8 @@ class Run:
         except NotImplementedError:
             max_hv = float("nan")
         return DecoupledHistory(
-            X=self._ledger.X,
-            Y=self._ledger.Y,
+            X=self._ledger.X.clone(),
+            Y=self._ledger.Y.clone(),
             records=tuple(self._ledger.records),
             stop_reason=self.stop_reason,
             outcome_names=tuple(self._problem.outcome_names),
@@ -182,14 +183,13 @@ class Run:
     def _state(self, policy: Policy) -> DecoupledState:
         ledger, options = self._ledger, self._options
         some = ~ledger.Y.isnan().all(dim=-1)
-        everything = bool(some.all())
         failures = self._measuring.known_failures()
         costs = self._measuring.failures.believed_costs(
             self._believed_costs(policy), failures
         )
         return DecoupledState(
-            X=ledger.X if everything else ledger.X[some],
-            Y=ledger.Y if everything else ledger.Y[some],
+            X=ledger.X[some],
+            Y=ledger.Y[some],
             space=self._space,
             ref_point=self._problem.ref_point,
             cost_model=costs,
@@ -294,6 +294,20 @@ class Run:
     def _can_fit(self) -> bool:
         return not bool(self._ledger.Y.isnan().all(dim=0).any())
 
+    def _judged(self, model: Callable[[], ModelList]) -> float:
+        """The volume of the identified front, NaN if that fails: runs go on."""
+        try:
+            return self._identified_volume(model())
+        except Exception as error:
+            warnings.warn(
+                f"The identified front could not be judged ({error!r}), so that"
+                " hv_identified is NaN. Set knows_truth = False on a problem whose"
+                " truth is not known.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return torch.nan
+
     def _identified_volume(self, model: ModelList) -> float:
         X = identified_front(
             model,
@@ -305,7 +319,10 @@ class Run:
         truth = self._problem.evaluate_true(X)
         if self._problem.negate:
             truth = -truth
-        return float(hypervolume(truth, self._problem.ref_point))
+        known = truth.isfinite().all(dim=-1)  # a design may have no true outcomes
+        if not known.any():
+            return torch.nan
+        return float(hypervolume(truth[known], self._problem.ref_point))
 
     def _model_for(self, policy: Policy) -> ModelList:
         if not policy.uses_model:

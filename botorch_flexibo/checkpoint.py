@@ -213,7 +213,7 @@ class FileRecord(RunRecord):
 
     def front(self) -> float | None:
         """Read the next entry, the hypervolume of the identified front."""
-        return self._read("front", lambda values: _number(values["hypervolume"]))
+        return self._read("front", lambda values: _numbers([values["hypervolume"]])[0])
 
     def add_decision(self, decision: Decision) -> None:
         """Append a decision."""
@@ -248,7 +248,7 @@ class FileRecord(RunRecord):
 
     def add_front(self, hypervolume: float) -> None:
         """Append the hypervolume of the identified front."""
-        self._add("front", sync=False, hypervolume=hypervolume)
+        self._add("front", sync=False, hypervolume=_without_nan([hypervolume])[0])
 
     def _add(self, kind: str, *, sync: bool, **values: Any) -> None:
         self._journal.append({"kind": kind, **values}, sync=sync)

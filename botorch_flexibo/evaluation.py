@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from botorch_flexibo.exceptions import InvalidCostError, MeasurementError
+from botorch_flexibo.exceptions import (
+    InvalidCostError,
+    InvalidOutcomesError,
+    MeasurementError,
+)
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.costs import check_costs
 
@@ -63,8 +67,9 @@ def evaluate(
 
     Raises:
         MeasurementError: If ``reraise`` holds and a value is not finite.
-        InvalidCostError: If a true cost is not allowed. A note of it says what was
-            measured.
+        InvalidOutcomesError: If the problem returns no table of numbers.
+        InvalidCostError: If a true cost is not allowed. A note of it, and of any other
+            error of the costs, says what was measured.
     """
     # A request that makes no sense is a mistake of the policy, not a failure.
     problem._validate_designs(X)
@@ -74,6 +79,8 @@ def evaluate(
     try:
         values = problem.evaluate(X, mask)[0].tolist()
         reason = ""
+    except InvalidOutcomesError:  # it would be wrong again
+        raise
     except Exception as error:
         if reraise:
             raise
@@ -87,10 +94,9 @@ def evaluate(
             f" got {values}. Pass TolerateFailures() to go on all the same."
         )
     # What a measurement cost may be known only once it is made.
-    costs = torch.where(mask, problem.cost(X), 0.0)
     try:
-        check_costs(costs[mask])
-    except InvalidCostError as error:
+        costs = _prices(problem, X, mask)
+    except Exception as error:
         note_values(error, X, values)
         raise
     return Answer(
@@ -107,8 +113,20 @@ def evaluate(
     )
 
 
-def note_values(error: InvalidCostError, X: Tensor, values: Sequence[float]) -> None:
-    r"""Say in an error about costs what was measured, which is not recorded.
+def _prices(problem: DecoupledProblem, X: Tensor, mask: Tensor) -> Tensor:
+    """True costs, ``1 x m``, 0 where nothing is measured."""
+    costs = problem.cost(X.clone())
+    if costs.shape != mask.shape:
+        raise InvalidCostError(
+            f"Expected costs of shape {tuple(mask.shape)}, one per outcome, but got"
+            f" {tuple(costs.shape)}. Let the problem's cost return `n x m`."
+        )
+    check_costs(costs[mask])
+    return torch.where(mask, costs, 0.0)
+
+
+def note_values(error: Exception, X: Tensor, values: Sequence[float]) -> None:
+    r"""Say in an error of the costs what was measured, which is not recorded.
 
     Args:
         error: The error.
@@ -116,7 +134,7 @@ def note_values(error: InvalidCostError, X: Tensor, values: Sequence[float]) -> 
         values: For each outcome its value, NaN where there is none.
     """
     error.add_note(
-        f"Measured at {X[0].tolist()}, and not recorded as its cost is not allowed:"
+        f"Measured at {X[0].tolist()}, and not recorded as its cost is not known:"
         f" {list(values)}."
     )
 

@@ -9,6 +9,10 @@ class InvalidCostError(BotorchError, ValueError):
     """Costs that are not positive, not finite, or too far apart to be compared."""
 
 
+class InvalidOutcomesError(BotorchError, ValueError):
+    """What a problem returned as outcomes is no table of numbers."""
+
+
 class ExperimentStorageError(BotorchError, OSError):
     """An experiment that could not be saved to a file or loaded from it."""
 

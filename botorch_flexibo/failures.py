@@ -48,6 +48,9 @@ class TolerateFailures:
                 f" {self.max_attempts!r} and {self.max_in_a_row!r}. Pass whole numbers,"
                 " or RaiseFailures() to stop at the first failure."
             )
+        # NumPy's integers are no JSON.
+        object.__setattr__(self, "max_attempts", int(self.max_attempts))
+        object.__setattr__(self, "max_in_a_row", int(self.max_in_a_row))
 
 
 @dataclass(frozen=True)

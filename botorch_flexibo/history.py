@@ -13,6 +13,24 @@ from torch import Tensor
 
 from botorch_flexibo.policies.base import Effort
 
+# Columns of `to_pandas` beside those of designs and outcomes.
+_COLUMNS = frozenset(
+    "decision design predicted_cost setup_cost cost cumulative_cost hv_measured"
+    " hv_identified policy_seconds fit_seconds measure_seconds".split()
+)
+
+
+def is_column(name: str) -> bool:
+    """Whether an outcome of this name would replace a column of ``to_pandas``.
+
+    Args:
+        name: The name.
+
+    Returns:
+        Whether it is that of a column of something else.
+    """
+    return name in _COLUMNS or (name[:1] == "x" and name[1:].isdigit())
+
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRecord:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from botorch.exceptions.errors import InputDataError
 from botorch.models.model import Model
@@ -18,7 +19,7 @@ from botorch_flexibo.callbacks import Callback
 from botorch_flexibo.checkpoint import RunRecord, open_record
 from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.failures import FailureRule, TolerateFailures
-from botorch_flexibo.history import DecoupledHistory
+from botorch_flexibo.history import DecoupledHistory, is_column
 from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import check_within
@@ -62,6 +63,10 @@ class InitialDesign:
                 f"{self.num_complete!r} and num_designs={self.num_designs!r}. Pass"
                 " whole numbers, num_complete=None for all."
             )
+        # NumPy's integers are no JSON.
+        object.__setattr__(self, "num_designs", int(self.num_designs))
+        if self.num_complete is not None:
+            object.__setattr__(self, "num_complete", int(self.num_complete))
 
     def request(
         self,
@@ -219,9 +224,12 @@ def run_decoupled_optimization(
         strict=strict,
         on_failure=on_failure,
     )
+    request = initial.request(
+        problem, cost_model, options.seed, choices=options.choices
+    )
     header = run_header(problem, policy, options, initial_design=asdict(initial))
     with open_record(checkpoint, header) as record:
-        return _run(problem, policy, initial, options, record, callbacks)
+        return _run(problem, policy, request, options, record, callbacks)
 
 
 def _check_kind(value: object, name: str, kind: Any) -> None:
@@ -247,6 +255,7 @@ def _check_run(
             f" {budget!r}. Pass what may be spent."
         )
     check_seed(seed)
+    _check_traits(problem)
     if choices is not None:
         check_within(choices, "choices", problem.bounds)
         problem._validate_designs(choices)
@@ -263,6 +272,35 @@ def _check_run(
         )
 
 
+def _check_traits(problem: DecoupledProblem) -> None:
+    """Refuse what a problem says of outcomes or columns that it does not have."""
+    m, d = problem.num_objectives, problem.dim
+    names = tuple(problem.outcome_names)
+    if len(names) != m or len(set(names)) < m:
+        raise InputDataError(
+            f"Expected {m} different outcome_names, but got {names}. Name each outcome"
+            " of the problem once."
+        )
+    taken = [name for name in names if is_column(name)]
+    if taken:
+        raise InputDataError(
+            "Expected outcome_names that are no columns of history.to_pandas(), but"
+            f" got {taken}. Give other names."
+        )
+    outcomes = problem.setup_outcomes
+    if outcomes is not None and len(outcomes) != m:
+        raise InputDataError(
+            f"Expected setup_outcomes to be {m} times True or False, but got"
+            f" {outcomes}. Say for each outcome whether it needs the set-up."
+        )
+    columns = [*(problem.setup_features or ()), *problem.target_fidelities]
+    if not all(-d <= column < d for column in columns):
+        raise InputDataError(
+            f"Expected setup_features and target_fidelities among the {d} columns, but"
+            f" got {columns}. Name columns of the designs."
+        )
+
+
 def _check_cost_model(cost_model: Model | None, problem: DecoupledProblem) -> None:
     """Refuse costs of other outcomes, which would be taken for those of all."""
     if cost_model is None or cost_model.num_outputs == problem.num_objectives:
@@ -276,20 +314,18 @@ def _check_cost_model(cost_model: Model | None, problem: DecoupledProblem) -> No
 def _run(
     problem: DecoupledProblem,
     policy: Policy,
-    initial: InitialDesign,
+    initial: EvaluationRequest,
     options: RunOptions,
     record: RunRecord,
     callbacks: Sequence[Callback],
 ) -> DecoupledHistory:
     run = Run(problem, options, record)
     try:
-        request = initial.request(
-            problem, options.cost_model, options.seed, choices=options.choices
-        )
-        run.start(request, fit=policy.uses_model)
+        run.start(initial, fit=policy.uses_model)
         while run.stop_reason == "running":
             if not record.is_replaying:
-                if any([callback(run.history()) for callback in callbacks]):
+                answers = [callback(run.history()) for callback in callbacks]
+                if any(isinstance(each, (bool, np.bool_)) and each for each in answers):
                     run.stop_reason = "callback"
                     break
             run.decide(policy)

@@ -1194,7 +1194,7 @@ def test_true_costs_that_make_no_sense_are_refused_with_what_was_measured(
         run(problem)
     (note,) = error.value.__notes__
     assert note.startswith("Measured at [")
-    assert note.endswith(f"as its cost is not allowed: {problem.values[0].tolist()}.")
+    assert note.endswith(f"as its cost is not known: {problem.values[0].tolist()}.")
 
 
 def test_set_up_costs_may_be_known_only_once_they_are_paid() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/decoupled.md")
+DOCUMENTS = ("README.md", "docs/decoupled.md", "docs/reliability.md")
 FENCE = re.compile(r"^([ ]*)```python[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 
 

@@ -36,8 +36,11 @@ Evaluate = Callable[
     | tuple[Mapping[str, Value], _Costs]
     | tuple[Mapping[str, Value], _Costs, float],
 ]
-# Makes a result of what a function returned for some objectives, or raises.
-Check = Callable[[tuple[str, ...], object], MeasurementResult]
+# Makes a result of what a function returned for some objectives, and says why some have
+# none; raises if there is none at all.
+Check = Callable[
+    [tuple[str, ...], object], tuple[MeasurementResult, dict[str, Exception]]
+]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ax.core.base_trial import BaseTrial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import DataRequiredError
 from ax.exceptions.generation_strategy import MaxParallelismReachedException
-from botorch.exceptions.errors import CandidateGenerationError
+from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 
 from botorch_flexibo.ax._execution import (
     ExecutionOptions,
@@ -288,8 +288,8 @@ class ClientFeeder:
 
 def check_result(
     client: Client, objectives: tuple[str, ...], returned: object
-) -> MeasurementResult:
-    """What a function returned, if it can be told.
+) -> tuple[MeasurementResult, dict[str, Exception]]:
+    """What a function returned, as far as it can be told.
 
     Args:
         client: The client.
@@ -297,21 +297,33 @@ def check_result(
         returned: What it returned.
 
     Returns:
-        The result.
+        The result, and why there is no value of the other objectives.
 
     Raises:
-        InputDataError: If it is not what was asked for.
+        InputDataError: If nothing of it is what was asked for.
         InvalidCostError: If a cost is not positive (0 allowed for a set-up) and finite.
     """
     result = as_result(objectives, returned)
     metrics = experiment_of(client).tracking_metrics
     tracking = {metric.name for metric in metrics}
-    check_names(result.values, set(objectives), tracking)
-    values = {name: checked_value(name, v) for name, v in result.values.items()}
+    told = result.values
+    check_names(told, set(objectives) & set(told), tracking)
+    values, faults = {}, {}
+    for name in objectives:
+        try:
+            check_names(told, {name}, set(told))
+            values[name] = checked_value(name, told[name])
+        except InputDataError as error:
+            faults[name] = error
+    if not values:
+        check_names(told, set(objectives), tracking)
+        raise next(iter(faults.values()))
+    for name in tracking & set(told):
+        values[name] = checked_value(name, told[name])
     costs, setup = checked_costs(
         objectives, result.costs, result.setup_cost, may_be_zero=False
     )
-    return MeasurementResult(values, costs, setup)
+    return MeasurementResult(values, costs, setup), faults
 
 
 def tell(
@@ -340,6 +352,7 @@ def tell(
         if task.error is not None:
             errors.update(dict.fromkeys(task.objectives, task.error))
         elif task.result is not None:
+            errors.update(task.faults)
             values.update(task.result.values)
             costs.update(task.result.costs or {})
             if task.result.setup_cost is not None:

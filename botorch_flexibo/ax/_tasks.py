@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,7 @@ class Task:
         executor: The executor.
         result: What was measured, None as long as nothing was.
         error: Why nothing can be measured, None as long as it can.
+        faults: Why some objectives have no value though others have.
         seconds: How long all attempts took.
         attempts: How many were started.
         future: The last attempt.
@@ -51,6 +52,7 @@ class Task:
     executor: Executor
     result: MeasurementResult | None = None
     error: BaseException | None = None
+    faults: dict[str, Exception] = field(default_factory=dict)
     seconds: float = 0.0
     attempts: int = 0
     future: Future[Any] | None = None
@@ -287,7 +289,7 @@ class Dispatcher:
             return
         _count_time(task)
         try:
-            task.result = self._check(task.objectives, future.result())
+            task.result, task.faults = self._check(task.objectives, future.result())
         except Exception as wrong:  # it would be wrong again
             task.error = wrong
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 from ax.core.experiment import Experiment
 from ax.core.parameter import (
@@ -157,11 +157,9 @@ def _num_designs(space: SearchSpace) -> float:
         if isinstance(parameter, FixedParameter)
     }
     rows = product(*(_values(parameter) for parameter in parameters.values()))
-    designs: Iterator[Any] = (
-        {**fixed, **dict(zip(parameters, row, strict=True))} for row in rows
-    )
+    designs = ({**fixed, **dict(zip(parameters, row, strict=True))} for row in rows)
     return sum(
-        all(each.check(design) for each in space.parameter_constraints)
+        all(each.check(cast(Any, design)) for each in space.parameter_constraints)
         for design in designs
     )
 

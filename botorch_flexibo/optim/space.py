@@ -84,6 +84,7 @@ class SearchSpace:
         for name in ("fixed_features", "discrete_dims", "cat_dims"):
             columns = {j % d: values for j, values in getattr(self, name).items()}
             object.__setattr__(self, name, columns)  # negative columns from the end
+        self._check_constraints(bounds)
         separate = {**self.discrete_dims, **self.cat_dims}
         fixed = {column: [value] for column, value in self.fixed_features.items()}
         for column, values in (separate | fixed).items():
@@ -92,6 +93,26 @@ class SearchSpace:
             check_within(self.choices, "choices", bounds)
             self._check_separate(self.choices)
             self._settle(self.choices)
+
+    def _check_constraints(self, bounds: Tensor) -> None:
+        """Refuse constraints on other columns; all are in the precision of bounds."""
+        checked = []
+        for columns, coefficients, rhs in self.inequality_constraints:
+            indices = torch.as_tensor(columns, device=bounds.device)
+            weights = torch.as_tensor(
+                coefficients, dtype=bounds.dtype, device=bounds.device
+            )
+            d = bounds.shape[-1]
+            known = indices.ndim == 1 and not indices.is_floating_point()
+            known = known and bool(((indices >= -d) & (indices < d)).all())
+            if not known or weights.shape != indices.shape:
+                raise InputDataError(
+                    f"Expected constraints on columns within 0..{d - 1}, with one"
+                    f" coefficient each, but got {columns} and {coefficients}. Pass"
+                    " (indices, coefficients, rhs), as to optimize_acqf."
+                )
+            checked.append((indices, weights, float(rhs)))
+        object.__setattr__(self, "inequality_constraints", checked)
 
     @property
     def is_mixed(self) -> bool:

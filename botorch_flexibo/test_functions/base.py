@@ -15,6 +15,7 @@ from botorch.test_functions.base import MultiObjectiveTestProblem
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from botorch_flexibo.exceptions import InvalidOutcomesError
 from botorch_flexibo.utils.checks import (
     check_floating,
     check_mask,
@@ -163,12 +164,32 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
             BotorchTensorDimensionError: If a tensor has the wrong shape.
             InputDataError: If a tensor has the wrong dtype, or if a design lies outside
                 ``bounds`` or has a fractional value in an integer column.
+            InvalidOutcomesError: If the problem returns something else than numbers of
+                that shape.
         """
         self._validate_designs(X)
         self._validate_mask(evaluation_mask, n=X.shape[0])
         mask = evaluation_mask.to(X.device)
-        Y = self._measure(X, mask)
+        # Copies: a problem may change what it is given.
+        Y = self._checked_values(self._measure(X.clone(), mask.clone()), X)
         return torch.where(mask, Y, torch.full_like(Y, torch.nan))
+
+    def _checked_values(self, values: object, X: Tensor) -> Tensor:
+        """What ``_measure`` returned, as floating-point numbers."""
+        shape = (len(X), self.num_objectives)
+        try:
+            Y = torch.as_tensor(values, device=X.device)
+            Y = Y if Y.is_floating_point() else Y.to(X)
+        except (TypeError, ValueError, RuntimeError):
+            Y = None
+        if Y is None or Y.shape != shape:
+            got = values if Y is None else f"shape {tuple(Y.shape)}: {Y.tolist()}"
+            raise InvalidOutcomesError(
+                f"Expected _measure of {type(self).__name__} to return a tensor of"
+                f" shape {shape}, one row per design and one column per outcome, but"
+                f" got {got}. Return NaN where nothing was measured."
+            )
+        return Y
 
     def discretize(self, n: int, seed: int) -> Tensor:
         r"""Draw ``n`` designs, for methods that need a finite design set.

@@ -1,0 +1,269 @@
+r"""Problems, callbacks and policies that misbehave: no run is spoiled by them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from botorch.exceptions.errors import InputDataError
+from botorch.models.cost import FixedCostModel
+from torch import Tensor
+
+from botorch_flexibo import (
+    DecoupledHistory,
+    InitialDesign,
+    RandomPolicy,
+    run_decoupled_optimization,
+)
+from botorch_flexibo.exceptions import (
+    ExperimentStorageError,
+    InvalidCostError,
+    InvalidOutcomesError,
+)
+from botorch_flexibo.failures import TolerateFailures
+from botorch_flexibo.test_functions import DecoupledBraninCurrin, TabularProblem
+from tests.runs import trace
+
+
+class Plain(DecoupledBraninCurrin):
+    """Two columns, two outcomes, costs 10 : 1."""
+
+    def __init__(self) -> None:
+        super().__init__(costs=(10.0, 1.0))
+
+
+def run(problem: Any, *, budget: float = 60.0, **options: Any) -> DecoupledHistory:
+    options = {"initial_design": InitialDesign(3)} | options
+    return run_decoupled_optimization(problem, RandomPolicy(), budget=budget, **options)
+
+
+class Diverges(Plain):
+    """The truth of one outcome is NaN in a part of the space."""
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        Y = super()._evaluate_true(X)
+        Y[X[:, 0] > 0.9, 0] = math.nan
+        return Y
+
+
+class DivergesEverywhere(Plain):
+    """The first outcome of designs that were not measured is NaN."""
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        return super()._evaluate_true(X)
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        return torch.full_like(super()._evaluate_true(X), math.nan)
+
+
+class KnowsNothing(DivergesEverywhere):
+    """Its truth cannot be asked for."""
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        raise NotImplementedError("only a training tells")
+
+
+def test_designs_without_a_true_outcome_are_left_out_of_the_front() -> None:
+    history = run(Diverges(), budget=150.0, initial_design=InitialDesign(6))
+    volumes = history.to_pandas()["hv_identified"]
+    assert volumes.iloc[-1] > 0
+    assert history.stop_reason == "budget"
+
+
+@pytest.mark.parametrize("kind", [DivergesEverywhere, KnowsNothing])
+@pytest.mark.filterwarnings("ignore:The identified front could not be judged")
+def test_a_front_that_cannot_be_judged_ends_no_run(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    history = run(kind(), checkpoint=path)
+    assert history.stop_reason == "budget"
+    assert history.to_pandas()["hv_identified"].isna().all()
+    resumed = run(kind(), checkpoint=path)
+    assert torch.equal(resumed.Y.isnan(), history.Y.isnan())
+
+
+def test_a_warning_says_why_a_front_is_not_judged() -> None:
+    with pytest.warns(RuntimeWarning, match=r"only a training tells.*knows_truth"):
+        run(KnowsNothing())
+
+
+def answering(answer: Callable[[Tensor], object]) -> Plain:
+    problem = Plain()
+    problem._measure = lambda X, _: answer(X)  # pyright: ignore
+    return problem
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda X: X[:, :1],
+        lambda X: torch.tensor(1.5),
+        lambda X: X.new_ones(len(X), 3),
+        lambda X: X.new_ones(len(X) + 2, 2),
+        lambda X: [["a", "b"]],
+        lambda X: None,
+    ],
+    ids=["narrow", "scalar", "wide", "long", "text", "nothing"],
+)
+def test_what_is_no_table_of_outcomes_is_refused_with_what_it_was(
+    answer: Callable[[Tensor], object],
+) -> None:
+    with pytest.raises(InvalidOutcomesError, match=r"shape \(1, 2\).*but got"):
+        run(answering(answer))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda X: torch.tensor([[3, 4]]),
+        lambda X: np.array([[3, 4]]),
+        lambda X: np.array([[3.0, 4.0]], dtype=np.float32),
+        lambda X: [[3.0, 4.0]],
+    ],
+    ids=["integers", "numpy_integers", "numpy", "lists"],
+)
+def test_numbers_of_any_kind_are_outcomes(answer: Callable[[Tensor], object]) -> None:
+    history = run(answering(answer), budget=30.0)
+    assert sum(history.num_failures.values()) == 0
+    assert history.Y[:2].tolist() == [[3.0, 4.0], [3.0, 4.0]]
+
+
+def test_a_callback_that_changes_tensors_changes_nothing() -> None:
+    def spoil(history: DecoupledHistory) -> None:
+        history.X.mul_(100.0)
+        history.Y[history.Y.isnan()] = 0.0
+
+    assert trace(run(Plain(), callbacks=[spoil])) == trace(run(Plain()))
+
+
+def test_a_problem_that_changes_its_designs_changes_nothing() -> None:
+    class Careless(Plain):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            Y = self.evaluate_true(X)
+            X.zero_()
+            evaluation_mask.zero_()
+            return -Y
+
+        def cost(self, X: Tensor) -> Tensor:
+            cost = super().cost(X)
+            X.zero_()
+            return cost
+
+    history, expected = run(Careless()), run(Plain())
+    assert torch.equal(history.X, expected.X)
+    assert torch.equal(history.Y.isnan(), expected.Y.isnan())
+
+
+@pytest.mark.parametrize("returned", [7, "33.0", torch.ones(2), None, 0])
+def test_only_true_ends_a_run(returned: object) -> None:
+    history = run(Plain(), callbacks=[lambda _: returned])  # pyright: ignore
+    assert history.stop_reason == "budget"
+
+
+@pytest.mark.parametrize("end", [True, np.True_])
+def test_true_ends_a_run(end: bool) -> None:
+    assert run(Plain(), callbacks=[lambda _: end]).stop_reason == "callback"
+
+
+def pricing(cost: Callable[[Tensor], Tensor]) -> Plain:
+    problem = Plain()
+    problem.cost = cost
+    return problem
+
+
+def fails(X: Tensor) -> Tensor:
+    raise OSError("billing: timeout")
+
+
+@pytest.mark.parametrize(
+    ("cost", "kind"),
+    [
+        (fails, OSError),
+        (lambda X: X.new_ones(len(X), 3), InvalidCostError),
+        (lambda X: X.new_ones(len(X), 1), InvalidCostError),
+    ],
+    ids=["raises", "wide", "narrow"],
+)
+def test_what_was_measured_is_told_if_its_cost_is_not_known(
+    cost: Callable[[Tensor], Tensor], kind: type[Exception]
+) -> None:
+    with pytest.raises(kind) as caught:
+        run(pricing(cost))
+    (note,) = caught.value.__notes__
+    assert note.startswith("Measured at [")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("outcome_names", ("a", "a"), "2 different outcome_names"),
+        ("outcome_names", ("a",), "2 different outcome_names"),
+        ("outcome_names", ("a", "cost"), r"got \['cost'\]"),
+        ("outcome_names", ("x0", "b"), r"got \['x0'\]"),
+        ("setup_outcomes", (True,), "2 times True or False"),
+        ("setup_features", [9], "among the 2 columns"),
+        ("target_fidelities", {7: 1.0}, "among the 2 columns"),
+    ],
+)
+def test_what_a_problem_says_of_itself_is_checked_first(
+    name: str, value: object, message: str, tmp_path: Path
+) -> None:
+    problem, path = Plain(), tmp_path / "run.jsonl"
+    setattr(problem, name, value)
+    with pytest.raises(InputDataError, match=message):
+        run(problem, checkpoint=path)
+    assert not path.exists()
+
+
+def test_an_initial_design_that_makes_no_run_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with pytest.raises(InputDataError, match="a cost_model for a cheap-first"):
+        run(Plain(), initial_design=InitialDesign(4, num_complete=1), checkpoint=path)
+    assert not path.exists()
+
+
+def test_counts_of_numpy_are_counts(tmp_path: Path) -> None:
+    history = run(
+        Plain(),
+        initial_design=InitialDesign(np.int64(4)),  # pyright: ignore
+        on_failure=TolerateFailures(max_attempts=np.int64(2)),  # pyright: ignore
+        checkpoint=tmp_path / "run.jsonl",
+    )
+    assert history.stop_reason == "budget"
+
+
+def table(**changes: Any) -> TabularProblem:
+    X = torch.linspace(0, 1, 8).double().unsqueeze(-1)
+    options: dict[str, Any] = {
+        "Y": torch.cat([X.sin(), X.cos()], dim=-1),
+        "costs": torch.tensor([10.0, 1.0]).double().expand(8, 2),
+        "ref_point": [-1.0, -1.0],
+        "outcome_names": ("a", "b"),
+        "cost_unit": "s",
+    } | changes
+    return TabularProblem(X, **options)
+
+
+def test_the_record_of_another_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    first = run(table(), callbacks=[lambda h: len(h.X) > 3], checkpoint=path)
+    for changes in ({"Y": -table().Y}, {"costs": 2 * table().costs}):
+        with pytest.raises(ExperimentStorageError, match="data"):
+            run(table(**changes), checkpoint=path)
+    resumed = run(table(), checkpoint=path)
+    assert torch.equal(resumed.X[: len(first.X)], first.X)
+
+
+def test_a_strict_run_spends_on_what_it_can_pay() -> None:
+    costs = FixedCostModel(torch.tensor([10.0, 1.0]).double())
+    options: dict[str, Any] = {"strict": True, "cost_model": costs, "budget": 20.0}
+    history = run(Plain(), initial_design=InitialDesign(4), **options)
+    # The second design costs 11; the cheap outcome alone can be paid nine times more.
+    assert history.total_cost == 20.0
+    assert history.num_measurements == {
+        name: count for name, count in zip(history.outcome_names, (1, 10), strict=True)
+    }
