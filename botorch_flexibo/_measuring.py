@@ -80,8 +80,8 @@ class Measuring:
         r"""Measure and pay design by design until the budget is spent.
 
         A request may state no costs, and what it states may be too little once a part
-        of it has failed: a set-up that others were to share is to be paid again. In
-        strict runs such parts are priced anew.
+        of it has failed, or was left out as it is not affordable: a set-up that others
+        were to share is to be paid again. In strict runs such parts are priced anew.
 
         Args:
             decision: What is asked for.
@@ -94,21 +94,19 @@ class Measuring:
         X, masks, _, predicted = decision.request
         if predicted is None:
             predicted = torch.full((len(X),), torch.nan)
-        self._num_idle += 1
-        some_failed = some_left_out = False
+        is_answered = some_failed = some_left_out = False
         for k in range(len(X)):
             if not self._affordable(float(predicted[k])):
                 some_left_out = True
                 continue  # what comes later may be cheaper
             x = X[k : k + 1]
             for j, mask in enumerate(self._parts(x, masks[k : k + 1])):
-                doubtful = self._strict and (some_failed or bool(predicted[k].isnan()))
-                if doubtful and not self._affordable(_price(belief(), x, mask)):
+                is_doubtful = some_failed or some_left_out or bool(predicted[k].isnan())
+                if is_doubtful and not self._can_pay(belief, x, mask):
                     some_left_out = True
                     continue
-                self._num_idle = 0
                 answer = self._answer(x, mask, _stream(seed, k, j))
-                first, seconds = k + j == 0, decision.policy_seconds
+                first, seconds = not is_answered, decision.policy_seconds
                 self.ledger.book(
                     x,
                     answer,
@@ -117,14 +115,16 @@ class Measuring:
                     seconds=(seconds, decision.fit_seconds) if first else (0.0, 0.0),
                     effort=decision.effort if first else _NO_EFFORT,
                 )
+                is_answered = True
                 self._note_failures(X[k], answer)
                 some_failed |= any(answer.failed)
                 if self.ledger.spent >= self._budget:
                     return "budget"
                 if self.failures.all_closed:
                     return "failing"
-        if some_left_out and self._num_idle > 0:
+        if some_left_out and not is_answered:
             return "unaffordable"
+        self._num_idle = 0 if is_answered else self._num_idle + 1
         if self._num_idle < _MAX_IDLE:
             return "running"
         return "exhausted" if self.known_failures() is None else "failing"
@@ -164,6 +164,12 @@ class Measuring:
     def _affordable(self, price: float) -> bool:
         """Whether something may be started; what is not known (NaN) may."""
         return not (self._strict and self.ledger.spent + price > self._budget)
+
+    def _can_pay(
+        self, belief: Callable[[], Model | None], x: Tensor, mask: Tensor
+    ) -> bool:
+        """Whether what is believed now of a part of a request is affordable."""
+        return not self._strict or self._affordable(_price(belief(), x, mask))
 
     def _parts(self, X: Tensor, mask: Tensor) -> list[Tensor]:
         """What is not given up of a request, in the parts in which it is measured.

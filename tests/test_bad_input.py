@@ -479,12 +479,6 @@ BAD_PENDING: dict[str, tuple[Any, Any, type[Exception], str]] = {
         BotorchTensorDimensionError,
         f"Expected `{PENDING}` of shape `1 x 2`, but got `1 x 3`.",
     ),
-    "no mask": (
-        X[:1],
-        None,
-        ValueError,
-        f"If `self.X_evaluation_mask` is not None, then `{PENDING}` must be provided.",
-    ),
 }
 
 
@@ -499,6 +493,16 @@ def test_pending_points_that_are_none_are_refused_and_the_old_ones_kept(
     before = state_of(acqf)
     refused(lambda: acqf.set_X_pending(pending, mask), kind, message)
     assert state_of(acqf) == before
+
+
+@pytest.mark.parametrize("acquisition", ACQUISITIONS)
+def test_without_a_mask_all_outcomes_are_pending(acquisition: str) -> None:
+    values = []
+    for mask in (None, torch.ones(2, 2, dtype=torch.bool)):
+        acqf = ACQUISITIONS[acquisition](X_evaluation_mask=ONE_MASK)
+        acqf.set_X_pending(X[:2], mask)
+        values.append(acqf(DESIGNS.unsqueeze(-2)))
+    assert torch.equal(*values)
 
 
 OUTCOMES = torch.full((len(DESIGNS), 2), NAN, dtype=torch.double)

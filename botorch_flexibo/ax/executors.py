@@ -111,7 +111,8 @@ def run_measurements(
         client: A client with a strategy of :func:`flexibo_generation_strategy`.
         evaluate: Called with the parameters of a design and the names of the objectives
             to measure; returns their values, or a :class:`MeasurementResult` with what
-            they cost. Processes must be able to import it.
+            they cost. Processes must be able to import it. If the values of some
+            objectives are missing or not finite, the others are told.
         executors: What runs it: one executor, or one for each objective. None means
             ``max_parallelism`` processes. Executors are used, not shut down.
         budget: What may be spent on the experiment, in the unit of the costs and as

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.nn.data import ClassificationData
 from botorch_flexibo.nn.deep_shift import (
     ShiftSettings,
@@ -179,8 +180,15 @@ class ResumedTrainings:
         path = self._path(settings)
         if path is not None and path.exists():
             device = self._runs.device
-            state = torch.load(path, map_location=device, weights_only=True)
-            training.load_state_dict(state)
+            try:
+                state = torch.load(path, map_location=device, weights_only=True)
+                training.load_state_dict(state)
+            except Exception as error:
+                raise ExperimentStorageError(
+                    f"Expected {path} to be the checkpoint of a training, but got one"
+                    f" that cannot be read ({error!r}). Delete it: the training then"
+                    " begins again."
+                ) from error
         return training
 
     def _keep(self, settings: DeepShiftSettings, training: ClassifierTraining) -> None:

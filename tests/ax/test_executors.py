@@ -572,9 +572,9 @@ def test_what_cannot_be_stopped_keeps_its_place() -> None:
     ("returned", "message"),
     [
         (None, "Expected values of"),
-        ({"error": 1.0}, "got none for"),
+        ({}, "got none for"),
         ({"error": 1.0, "energy": 1.0, "loss": 1.0}, "got some for"),
-        ({"error": 1.0, "energy": math.nan}, "Expected a finite number for 'energy'"),
+        ({"error": "1", "energy": math.nan}, "Expected a finite number for 'error'"),
         (({"error": 1.0, "energy": 1.0}, {"error": -1.0}), "finite cost of 'error'"),
         (({"error": 1.0, "energy": 1.0}, {"loss": 1.0}), "Expected costs of"),
         (({"error": 1.0, "energy": 1.0}, None, -1.0), "finite cost of 'set-up'"),
@@ -596,6 +596,24 @@ def test_a_wrong_return_fails_the_measurement_at_once(
         run_measurements(client, wrong, threads, num_measurements=1, options=options)
     assert statuses(client) == ["FAILED"]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("energy", [{}, {"energy": math.nan}, {"energy": "2"}])
+def test_the_good_values_of_a_wrong_return_are_kept(
+    threads: Executor, energy: dict[str, Any]
+) -> None:
+    client = new_client(n_init=1)
+    reports = run_measurements(
+        client,
+        lambda parameters, objectives: {"error": 1.5} | energy,
+        threads,
+        num_measurements=1,
+        options=CONTINUE,
+    )
+    assert statuses(client) == ["COMPLETED"]
+    assert experiment_of(client).lookup_data().df["mean"].tolist() == [1.5]
+    assert set(reports[0].errors) == {"energy"}
+    assert spent(client) == 21.0
 
 
 def test_pairs_with_standard_errors_and_tracking_metrics_are_kept(

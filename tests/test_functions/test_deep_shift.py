@@ -37,6 +37,7 @@ from botorch_flexibo import (
     SearchSpace,
     run_decoupled_optimization,
 )
+from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.models import LogNormalCostModel, PaidCosts, ResumedCostModel
 from botorch_flexibo.nn import (
     EnergyModel,
@@ -461,6 +462,18 @@ def test_checkpoints_of_another_problem_are_not_used(tmp_path: Path) -> None:
         assert other.cost(y)[0, 0] == modelled
     same = short_problem(runs=TrainingRuns(checkpoints=tmp_path), epochs=(1, 5))
     assert same.cost(x)[0, 0] == 0.01
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04half a zip"])
+def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    first = short_problem(runs=TrainingRuns(checkpoints=tmp_path))
+    x = shift_design(first, 0, batch_size=0)
+    first.evaluate(x, ERROR)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(content)
+    second = short_problem(runs=TrainingRuns(checkpoints=tmp_path))
+    with pytest.raises(ExperimentStorageError, match=rf"Expected .*{path.name} to be"):
+        second.cost(x)
 
 
 class Interrupting(nn.Conv2d):
