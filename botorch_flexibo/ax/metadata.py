@@ -365,7 +365,7 @@ def abandoned(experiment: Experiment) -> Iterator[Pending]:
     Yields:
         Abandoned arms, or arms of abandoned trials, with the metrics not measured.
     """
-    return filter(_is_abandoned, _unmeasured(experiment))
+    yield from filter(_is_abandoned, _unmeasured(experiment))
 
 
 def _is_abandoned(item: Pending) -> bool:
