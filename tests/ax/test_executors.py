@@ -172,6 +172,13 @@ class Recorder:
                 self._running[index] -= 1
 
 
+def whole(
+    objectives: tuple[str, ...], returned: object
+) -> tuple[MeasurementResult, dict[str, Exception]]:
+    """Everything that a function returned is right."""
+    return as_result(objectives, returned), {}
+
+
 def run_list(
     feeder: ListFeeder,
     function: Callable,
@@ -181,7 +188,7 @@ def run_list(
     options: ExecutionOptions = CONTINUE,
 ) -> list[MeasurementReport]:
     """The loop on a list of requests."""
-    dispatcher = Dispatcher(function, executors, options=options, check=as_result)
+    dispatcher = Dispatcher(function, executors, options=options, check=whole)
     loop = MeasurementLoop(
         feeder,
         dispatcher,
@@ -265,7 +272,7 @@ def test_results_come_in_the_order_in_which_they_ended_or_were_started() -> None
         return {"a": 0.0}
 
     with ThreadPoolExecutor(3) as pool:
-        dispatcher = Dispatcher(wait, pool, options=CONTINUE, check=as_result)
+        dispatcher = Dispatcher(wait, pool, options=CONTINUE, check=whole)
         for index in range(3):
             dispatcher.submit(index, {"index": index}, ("a",))
         for number, index in enumerate((2, 0, 1)):
