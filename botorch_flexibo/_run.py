@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,7 @@ from botorch.models.cost import FixedCostModel
 from botorch.models.model import Model, ModelList
 from torch import Tensor
 
+from botorch_flexibo._design_space import design_space
 from botorch_flexibo._fits import RecordedFits
 from botorch_flexibo._measuring import Measuring, check_request
 from botorch_flexibo.checkpoint import Decision, RunRecord
@@ -23,7 +24,6 @@ from botorch_flexibo.models.cost import CostModel, LogNormalCostModel
 from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.designs import identified_front
-from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 from botorch_flexibo.utils.fronts import hypervolume
@@ -75,7 +75,7 @@ class Run:
         self._problem = problem
         self._options = options
         self._record = record
-        self._space = _space(problem, options.choices)
+        self._space = design_space(problem, options.choices)
         self._decision = 0
         self._measuring = Measuring(
             problem,
@@ -377,22 +377,3 @@ class Run:
     def _measurement_seed(self, number: int | None = None) -> int:
         number = self._decision if number is None else number
         return 2 * stream(self._options.seed, number) + 1
-
-
-def _space(problem: DecoupledProblem, choices: Tensor | None) -> SearchSpace:
-    """The designs of a problem; integer and categorical columns hold integers."""
-
-    def integers(columns: Sequence[int]) -> dict[int, list[float]]:
-        lower, upper = problem.bounds.tolist()
-        return {
-            j: [float(value) for value in range(int(lower[j]), int(upper[j]) + 1)]
-            for j in columns
-        }
-
-    if choices is not None:
-        return SearchSpace(problem.bounds, choices)
-    return SearchSpace(
-        problem.bounds,
-        discrete_dims=integers(problem.discrete_inds),
-        cat_dims=integers(problem.categorical_inds),
-    )

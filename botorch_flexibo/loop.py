@@ -13,6 +13,7 @@ from botorch.exceptions.errors import InputDataError
 from botorch.models.model import Model
 from torch import Tensor
 
+from botorch_flexibo._design_space import design_space
 from botorch_flexibo._header import run_header
 from botorch_flexibo._run import Run, RunOptions
 from botorch_flexibo.callbacks import Callback
@@ -224,6 +225,7 @@ def run_decoupled_optimization(
         strict=strict,
         on_failure=on_failure,
     )
+    policy.check(design_space(problem, options.choices), problem.num_objectives)
     request = initial.request(
         problem, cost_model, options.seed, choices=options.choices
     )

@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from botorch.exceptions.errors import InputDataError
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    InputDataError,
+    UnsupportedError,
+)
 from botorch.models.cost import FixedCostModel
 from torch import Tensor
 
 from botorch_flexibo import (
+    AcquisitionPolicy,
     DecoupledHistory,
+    FlexiBOFactory,
     InitialDesign,
+    LookaheadFactory,
     RandomPolicy,
     run_decoupled_optimization,
 )
@@ -267,3 +274,32 @@ def test_a_strict_run_spends_on_what_it_can_pay() -> None:
     assert history.num_measurements == {
         name: count for name, count in zip(history.outcome_names, (1, 10), strict=True)
     }
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        (AcquisitionPolicy(FlexiBOFactory()), UnsupportedError),
+        (
+            AcquisitionPolicy(
+                LookaheadFactory(), evaluation_masks=torch.eye(3, dtype=torch.bool)
+            ),
+            BotorchTensorDimensionError,
+        ),
+    ],
+    ids=["no_choices", "wide_masks"],
+)
+def test_a_policy_that_cannot_choose_is_refused_before_anything_is_paid(
+    policy: AcquisitionPolicy, kind: type[Exception], tmp_path: Path
+) -> None:
+    path, problem = tmp_path / "run.jsonl", Plain()
+    problem._measure = lambda X, mask: pytest.fail("measured")  # pyright: ignore
+    with pytest.raises(kind):
+        run_decoupled_optimization(problem, policy, budget=60.0, checkpoint=path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("factory", ["flexibo", LookaheadFactory, None])
+def test_what_builds_no_acquisition_function_is_refused(factory: Any) -> None:
+    with pytest.raises(InputDataError, match="Pass for example FlexiBOFactory"):
+        AcquisitionPolicy(factory)

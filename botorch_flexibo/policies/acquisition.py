@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from botorch.acquisition.acquisition import OneShotAcquisitionFunction
 from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
-from botorch.exceptions.errors import UnsupportedError
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    InputDataError,
+    UnsupportedError,
+)
 from botorch.models.model import ModelList
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from botorch_flexibo.acquisition.flexibo import FlexiBO
 from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest, optimize_acqf_decoupled
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.policies.knowledge_gradient import HVKGFactory, LinearKGFactory
 from botorch_flexibo.policies.lookahead import LookaheadFactory
@@ -70,10 +75,15 @@ class AcquisitionPolicy(Policy):
                 start from, look-ahead FlexiBO adds its reference designs.
 
         Raises:
-            InputDataError: If ``q`` is no whole number of at least 1, ``batch_cost`` is
-                not positive, or a mask is empty or not boolean.
+            InputDataError: If the factory is none, ``q`` is no whole number of at least
+                1, ``batch_cost`` is not positive, or a mask is empty or not boolean.
             BotorchTensorDimensionError: If the masks are not `k x m`.
         """
+        if not callable(acqf_factory) or isinstance(acqf_factory, type):
+            raise InputDataError(
+                "Expected acqf_factory to build an acquisition function from model and"
+                f" state, but got {acqf_factory!r}. Pass for example FlexiBOFactory()."
+            )
         check_count(q, "q")
         check_batch_cost(batch_cost)
         if evaluation_masks is not None:
@@ -93,6 +103,26 @@ class AcquisitionPolicy(Policy):
     def has_memory(self) -> bool:
         """Whether its factory may have: all but those known to have none."""
         return not isinstance(self.acqf_factory, _WITHOUT_MEMORY)
+
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:
+        r"""Refuse masks of other outcomes, and FlexiBO on a space without choices.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+
+        Raises:
+            BotorchTensorDimensionError: If masks are not `k x m`.
+            UnsupportedError: If the factory needs choices and the space has none.
+        """
+        masks = self.evaluation_masks
+        if masks is not None and masks.shape[-1] != num_outcomes:
+            raise BotorchTensorDimensionError(
+                f"Expected evaluation_masks with {num_outcomes} columns, one per"
+                f" outcome, but got {masks.shape[-1]}. Pass one row per mask."
+            )
+        if isinstance(self.acqf_factory, (FlexiBOFactory, IntersectedFlexiBOFactory)):
+            finite_choices(space.choices)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Optimise the acquisition function over designs and masks.
@@ -191,7 +221,7 @@ class FlexiBOFactory:
         Raises:
             UnsupportedError: If the space is continuous.
         """
-        designs = finite_choices(state)
+        designs = finite_choices(state.choices)
         beta = self.beta
         if beta is None:
             beta = pal_beta(
@@ -246,7 +276,7 @@ class IntersectedFlexiBOFactory:
         """
         previous = None
         if self._last is not None and state.iteration > 1:
-            if torch.equal(self._last.X_designs, finite_choices(state)):
+            if torch.equal(self._last.X_designs, finite_choices(state.choices)):
                 previous = self._last.design_region
         self._last = self.factory(model, state, previous)
         return self._last
@@ -256,11 +286,11 @@ class IntersectedFlexiBOFactory:
 _WITHOUT_MEMORY = (FlexiBOFactory, LookaheadFactory, HVKGFactory, LinearKGFactory)
 
 
-def finite_choices(state: DecoupledState) -> Tensor:
-    """The choices of a state.
+def finite_choices(choices: Tensor | None) -> Tensor:
+    """The choices of a space, which there have to be.
 
     Args:
-        state: The state.
+        choices: A ``k x d``-dim tensor of designs, None on a continuous space.
 
     Returns:
         A ``k x d``-dim tensor of designs.
@@ -268,13 +298,13 @@ def finite_choices(state: DecoupledState) -> Tensor:
     Raises:
         UnsupportedError: If the space is continuous.
     """
-    if state.choices is None:
+    if choices is None:
         raise UnsupportedError(
             "Expected a finite set of designs in state.choices, but got None. Pass"
             " choices=problem.discretize(n, seed) to run_decoupled_optimization, or"
             " wrap the policy in DiscretizedPolicy."
         )
-    return state.choices
+    return choices
 
 
 def _pending(state: DecoupledState) -> _Pairs:

@@ -279,6 +279,16 @@ class Policy(ABC):
         """
         return Effort()
 
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:  # noqa: B027
+        r"""Refuse what the policy cannot choose from; the loop asks before it pays.
+
+        Everything is accepted by default.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+        """
+
     @abstractmethod
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose the next measurement or batch of measurements.
