@@ -14,7 +14,7 @@ from botorch_flexibo.acquisition import (
     qFlexiBOLookahead,
 )
 from botorch_flexibo.callbacks import ProgressBar
-from botorch_flexibo.exceptions import InvalidCostError
+from botorch_flexibo.exceptions import InvalidCostError, InvalidOutcomesError
 from botorch_flexibo.failures import RaiseFailures, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory
 from botorch_flexibo.loop import InitialDesign, run_decoupled_optimization
@@ -48,6 +48,7 @@ __all__ = [
     "FlexiBOFactory",
     "InitialDesign",
     "InvalidCostError",
+    "InvalidOutcomesError",
     "LogDamped",
     "LookaheadFactory",
     "PABOPolicy",

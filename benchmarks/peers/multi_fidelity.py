@@ -36,7 +36,7 @@ class AtTarget(Policy):
         self.uses_model = policy.uses_model  # pyright: ignore
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        choices = finite_choices(state)
+        choices = finite_choices(state.choices)
         for column, value in state.target_fidelities.items():
             choices = choices[choices[:, column] == value]
         return self.policy(model, state.with_choices(choices))
@@ -75,7 +75,7 @@ class MultiFidelityHVKGPolicy(Policy):
     NUM_PARETO = 5
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        choices = finite_choices(state)
+        choices = finite_choices(state.choices)
         open_choices = choices[state.open_outcomes(choices).all(dim=-1)]
         with manual_seed(state.seed):
             X, _ = _optimize(self._acquisition(model, state), state, q=1)
@@ -93,7 +93,7 @@ class MultiFidelityHVKGPolicy(Policy):
             model, state.ref_point, use_posterior_mean=True, project=project
         )
         _, current_value = _optimize(value, state, q=self.NUM_PARETO)
-        choices = finite_choices(state)
+        choices = finite_choices(state.choices)
 
         def cost(X: Tensor) -> Tensor:
             rows = nearest(X.reshape(-1, X.shape[-1]), choices, state.bounds)

@@ -58,7 +58,7 @@ class NSGA2Policy(Policy):
             sampling=state.X.numpy(),  # pyright: ignore[reportArgumentType]
             crossover=SBX(prob=0.9, eta=15),
             mutation=PM(eta=20),
-            repair=_Nearest(finite_choices(state), state.bounds),
+            repair=_Nearest(finite_choices(state.choices), state.bounds),
         )
         algorithm.setup(problem, termination=("n_gen", 10**9), seed=state.seed)
         self._asked = _infills(algorithm)

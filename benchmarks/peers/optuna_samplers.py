@@ -47,7 +47,7 @@ class OptunaPolicy(Policy):
         self._asked: tuple[optuna.Trial, Tensor] | None = None
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        choices = finite_choices(state)
+        choices = finite_choices(state.choices)
         space = _distributions(columns(choices, self.categorical))
         if self._study is None or state.iteration == 1:
             sampler = self.sampler(seed=state.seed)

@@ -41,7 +41,7 @@ def _pesmo(model: ModelList, state: DecoupledState) -> AcquisitionFunction:
             num_samples=NUM_PARETO_SETS,
             num_points=NUM_PARETO_POINTS,
             optimizer=_front_of_path,  # pyright: ignore[reportArgumentType]
-            optimizer_kwargs={"choices": finite_choices(state)},
+            optimizer_kwargs={"choices": finite_choices(state.choices)},
         )
         return _WithoutNaN(qMultiObjectivePredictiveEntropySearch(model, pareto_sets))
 

@@ -47,7 +47,7 @@ class SMACPolicy(Policy):
         self._asked: Tensor | None = None
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
-        choices = finite_choices(state)
+        choices = finite_choices(state.choices)
         if self._server is None or state.iteration == 1:
             self._server, self._asked = self._started(state, choices), None
         for _ in range(MAX_STALE):
