@@ -31,6 +31,7 @@ from ax.generators.types import TConfig
 from botorch.exceptions.warnings import InputDataWarning
 from torch import Tensor
 
+from botorch_flexibo.ax._pending import abandoned, pending
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.columns import Columns
 from botorch_flexibo.ax.generator import DecoupledGenerator
@@ -38,13 +39,11 @@ from botorch_flexibo.ax.initial import PlannedSobolGenerator
 from botorch_flexibo.ax.inputs import DecoupledInputs, DecoupledOptConfig, Proposals
 from botorch_flexibo.ax.metadata import (
     Request,
-    abandoned,
     experiment_behind,
     last_memory,
     measured_metrics,
     objective_names,
     payment_of,
-    pending,
     request_of,
 )
 from botorch_flexibo.ax.plan import PlanProgress

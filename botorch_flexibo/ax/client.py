@@ -22,13 +22,13 @@ from botorch.exceptions.errors import (
     UnsupportedError,
 )
 
+from botorch_flexibo.ax._pending import pending
 from botorch_flexibo.ax.checks import check_options, check_supported
 from botorch_flexibo.ax.costs import Costs
 from botorch_flexibo.ax.metadata import (
     experiment_of,
     measured_metrics,
     num_generated,
-    pending,
     record_payment,
     request_of,
     strategy_arguments,

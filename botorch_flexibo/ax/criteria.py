@@ -12,10 +12,10 @@ from ax.generation_strategy.transition_criterion import (
     TrialCountPausingCriterion,
 )
 
+from botorch_flexibo.ax._pending import pending
 from botorch_flexibo.ax.metadata import (
     measured_metrics,
     objective_names,
-    pending,
 )
 from botorch_flexibo.ax.plan import PlanProgress
 

@@ -7,9 +7,9 @@ touches private members of Ax.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from ax.adapter.base import Adapter
 from ax.api.client import Client
@@ -23,7 +23,6 @@ from botorch.exceptions.errors import InputDataError, UnsupportedError
 from botorch_flexibo.utils.checks import is_count
 
 KEY = "flexibo"
-_PENDING = (TrialStatus.CANDIDATE, TrialStatus.STAGED, TrialStatus.RUNNING)
 _INVALID = (TrialStatus.FAILED, TrialStatus.ABANDONED, TrialStatus.STALE)
 
 
@@ -92,14 +91,6 @@ class Payment:
     def total(self) -> float:
         """All that was paid."""
         return sum(self.costs.values()) + self.setup
-
-
-class Pending(NamedTuple):
-    """An arm of a trial with the metrics that are asked for and not measured yet."""
-
-    trial: BaseTrial
-    arm: Arm
-    objectives: tuple[str, ...]
 
 
 def experiment_of(client: Client) -> Experiment:
@@ -338,51 +329,6 @@ def measured_metrics(experiment: Experiment) -> dict[tuple[int, str], set[str]]:
     for index, arm_name, metric in zip(*columns, strict=True):
         measured.setdefault((int(index), str(arm_name)), set()).add(str(metric))
     return measured
-
-
-def pending(experiment: Experiment) -> Iterator[Pending]:
-    """What is being measured.
-
-    Ax itself counts a metric that nobody asked for as pending, for ever.
-
-    Args:
-        experiment: The experiment.
-
-    Yields:
-        Arms with metrics asked for and not measured yet.
-    """
-    for item in _unmeasured(experiment):
-        if item.trial.status in _PENDING and not _is_abandoned(item):
-            yield item
-
-
-def abandoned(experiment: Experiment) -> Iterator[Pending]:
-    """What was given up by hand, which is never asked for again.
-
-    Args:
-        experiment: The experiment.
-
-    Yields:
-        Abandoned arms, or arms of abandoned trials, with the metrics not measured.
-    """
-    yield from filter(_is_abandoned, _unmeasured(experiment))
-
-
-def _is_abandoned(item: Pending) -> bool:
-    return item.trial.status.is_abandoned or item.arm in item.trial.abandoned_arms
-
-
-def _unmeasured(experiment: Experiment) -> Iterator[Pending]:
-    """Arms of all trials with the metrics asked for that have no data."""
-    measured = measured_metrics(experiment)
-    for trial in experiment.trials.values():
-        for arm in trial.arms:
-            known = measured.get((trial.index, arm.name), set())
-            missing = tuple(
-                name for name in targets(experiment, trial, arm) if name not in known
-            )
-            if missing:
-                yield Pending(trial, arm, missing)
 
 
 def record_payment(trial: BaseTrial, payment: Payment) -> None:

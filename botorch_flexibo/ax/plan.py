@@ -166,10 +166,9 @@ def _num_designs(space: SearchSpace) -> float:
 
 def _values(parameter: Parameter) -> Sequence[TParamValue]:
     """All values of a choice or of an integer."""
-    if isinstance(parameter, ChoiceParameter):
-        return parameter.values
-    assert isinstance(parameter, RangeParameter)
-    return range(int(parameter.lower), int(parameter.upper) + 1)
+    if isinstance(parameter, RangeParameter):
+        return range(int(parameter.lower), int(parameter.upper) + 1)
+    return cast(ChoiceParameter, parameter).values
 
 
 def cheap_first(

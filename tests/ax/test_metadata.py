@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botorch_flexibo.ax import get_next_measurements
+from botorch_flexibo.ax._pending import pending
 from botorch_flexibo.ax.metadata import (
     Payment,
     Request,
@@ -26,7 +27,6 @@ from botorch_flexibo.ax.metadata import (
     objective_names,
     objective_signs,
     payment_of,
-    pending,
     record_payment,
     request_of,
     strategy_arguments,
