@@ -52,13 +52,13 @@ def restore_exact_data(experiment: Experiment) -> None:
     changed = []
     for label, (*key, mean, sem, step) in zip(
         frame.index,
-        _rows(frame, ["trial_index", "arm_name", "metric_name", "mean", "sem", "step"]),
+        _rows(frame, ["trial_index", *_COLUMNS]),
         strict=True,
     ):
         exact = noted.get((*key, _rounded(step)))
         if exact is None or not all(map(_is_close, exact, (mean, sem, step))):
             continue
-        for name, value in zip(("mean", "sem", "step"), exact, strict=True):
+        for name, value in zip(_COLUMNS[2:], exact, strict=True):
             if name in frame:
                 frame.loc[label, name] = _number(value)
         changed.append(label)

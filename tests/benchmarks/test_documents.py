@@ -7,10 +7,11 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+import numpy as np
 from pandas import Series
 
 from benchmarks.experiment import FOLDER, Store
-from benchmarks.report import interval, markdown, regrets
+from benchmarks.report import at_budget, cost_of_peer, interval, markdown, regrets
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = FOLDER / "results"
@@ -69,7 +70,7 @@ def rows(lines: list[str]) -> dict[str, list[str]]:
 def table_below(text: str, head: str) -> list[str]:
     """The lines of the table that starts with a line."""
     lines = text[text.index(f"\n{head}") + 1 :].splitlines()
-    ends = [k for k, line in enumerate(lines) if not line.startswith("|")]
+    ends = [k for k, line in enumerate(lines) if not line.lstrip().startswith("|")]
     return lines[: ends[0]]
 
 
@@ -202,3 +203,57 @@ def test_the_lead_at_very_unequal_costs_is_what_is_written(
     assert f"{-gap.mean():.2f} +- {interval(gap):.2f}" == lead
     text = (ROOT / "docs/results.md").read_text("utf-8").replace("\n", " ")
     assert f"{lead} below" in text
+
+
+OURS = ["FlexiBO", "look-ahead FlexiBO"]
+
+
+def words(document: str) -> str:
+    """A document without line breaks and indentation."""
+    return " ".join((ROOT / document).read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("column", ["measured", "identified"])
+def test_the_readme_says_when_methods_have_what_qlognehvi_ends_with(
+    column: str,
+) -> None:
+    parts = cost_of_peer(REAL.curves(), "coupled qLogNEHVI", column)
+    itself, everywhere = parts.loc["geometric mean", ["coupled qLogNEHVI", OURS[1]]]
+    both = parts.drop(index="geometric mean")[OURS].dropna()
+    flexibo, ours = (f"{100 * x:.0f} %" for x in np.exp(np.log(both).mean()))
+    name = {6: "six", 5: "five"}[len(both)]
+    text = words("README.md")
+    if column == "measured":
+        assert f"itself after {100 * itself:.0f} %" in text
+        assert f"the {name} tables where both get there: FlexiBO {flexibo}," in text
+        assert f"look-ahead FlexiBO {ours};" in text
+    else:
+        assert f"(identified: {100 * itself:.0f} %)" in text
+        assert f"*Identified*, on {name}: {flexibo} and {ours};" in text
+    assert f"look-ahead FlexiBO {100 * everywhere:.0f} % of all seven" in text
+
+
+def test_the_readme_says_how_far_the_best_other_method_is() -> None:
+    errors = 100 * (1 - at_budget(REAL.curves())["measured"])
+    table = errors.groupby(["problem", "method"]).mean().unstack("method").round(1)
+    best = table.drop(columns=OURS).min(axis=1)
+    flexibo, ours = ((best - table[name]).round(1) for name in OURS)
+    text = words("README.md")
+    ahead = flexibo[flexibo > 0]
+    assert len(ahead) == 6
+    assert f"{ahead.min()} to {ahead.max()} points lower on six" in text
+    assert f"{-flexibo.min()} higher on HPOLib" in text
+    ahead = ours[ours > 0]
+    assert len(ahead) == 5
+    assert f"{ahead.min()} to {ahead.max()} lower on five, equal on HPOBench" in text
+    assert f"{-ours.min()} higher on deep shift" in text
+
+
+def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
+    table = rows(table_below((ROOT / "README.md").read_text("utf-8"), "  | costs |"))
+    stores = {"100:1": DEAR, "10:1": BATTERY, "3:1": NEAR, "1:1": EQUAL}
+    for costs, store in stores.items():
+        means = store.runs().groupby("method")["measured"].mean()
+        names = ["look-ahead FlexiBO", *BATTERY.methods[1:4]]
+        shares = [f"{means[n]:.2f}" if n in means else "-" for n in names]
+        assert table[costs][-1].replace("*", "") == ", ".join(shares)
