@@ -36,7 +36,8 @@ class ProgressBar:
 
     def __call__(self, history: DecoupledHistory) -> None:
         """Move the bar to the cost spent so far."""
-        if self._bar is None:
+        spent = min(history.total_cost, history.budget)
+        if self._bar is None or spent < self._bar.n:  # another run
             self._bar = tqdm(
                 total=history.budget,
                 desc=self._description,
@@ -44,8 +45,8 @@ class ProgressBar:
                 unit_scale=True,
                 disable=None,
             )
-        spent = min(history.total_cost, history.budget)
         self._bar.set_postfix(history.num_measurements, refresh=False)
         self._bar.update(spent - self._bar.n)
         if spent >= history.budget:
             self._bar.close()
+            self._bar = None

@@ -1417,6 +1417,18 @@ def test_the_progress_bar_shows_spending_and_measurements(
     assert f"cheap={counts['cheap']}" in last
 
 
+def test_a_progress_bar_starts_anew_with_every_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bar = ProgressBar("tuning")
+    run(callbacks=[bar], budget=50.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    run(callbacks=[bar], budget=100.0)
+    shown = sys.stderr.getvalue()
+    assert "/100" in shown
+    assert "/50" not in shown
+
+
 def test_the_progress_bar_is_silent_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

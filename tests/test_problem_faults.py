@@ -21,11 +21,13 @@ from torch import Tensor
 
 from botorch_flexibo import (
     AcquisitionPolicy,
+    CoupledPolicy,
     DecoupledHistory,
     FlexiBOFactory,
     InitialDesign,
     LookaheadFactory,
     RandomPolicy,
+    VariancePerCostPolicy,
     run_decoupled_optimization,
 )
 from botorch_flexibo.exceptions import (
@@ -34,7 +36,18 @@ from botorch_flexibo.exceptions import (
     InvalidOutcomesError,
 )
 from botorch_flexibo.failures import TolerateFailures
-from botorch_flexibo.test_functions import DecoupledBraninCurrin, TabularProblem
+from botorch_flexibo.policies import (
+    DiscretizedPolicy,
+    PABOPolicy,
+    Policy,
+    Supervisor,
+    qlognparego_factory,
+)
+from botorch_flexibo.test_functions import (
+    DecoupledBraninCurrin,
+    DecoupledProblem,
+    TabularProblem,
+)
 from tests.runs import trace
 
 
@@ -43,6 +56,19 @@ class Plain(DecoupledBraninCurrin):
 
     def __init__(self) -> None:
         super().__init__(costs=(10.0, 1.0))
+
+
+class OneOutcome(DecoupledProblem):
+    """A parabola whose every value costs 1."""
+
+    dim, num_objectives, continuous_inds = 1, 1, [0]
+    _bounds, _ref_point, outcome_names = [(0.0, 1.0)], [-1.0], ("-loss",)
+
+    def cost(self, X: Tensor) -> Tensor:
+        return X.new_ones(len(X), 1)
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        return -(X - 0.3).square()
 
 
 def run(problem: Any, *, budget: float = 60.0, **options: Any) -> DecoupledHistory:
@@ -304,13 +330,59 @@ def test_a_strict_run_spends_on_what_it_can_pay() -> None:
             ),
             BotorchTensorDimensionError,
         ),
+        (
+            DiscretizedPolicy(
+                AcquisitionPolicy(
+                    FlexiBOFactory(),
+                    evaluation_masks=torch.eye(3, dtype=torch.bool),
+                )
+            ),
+            BotorchTensorDimensionError,
+        ),
+        (PABOPolicy(Supervisor(lead=2)), InputDataError),
     ],
-    ids=["no_choices", "wide_masks"],
+    ids=["no_choices", "wide_masks", "discretized_wide_masks", "no_such_lead"],
 )
 def test_a_policy_that_cannot_choose_is_refused_before_anything_is_paid(
-    policy: AcquisitionPolicy, kind: type[Exception], tmp_path: Path
+    policy: Policy, kind: type[Exception], tmp_path: Path
 ) -> None:
-    path, problem = tmp_path / "run.jsonl", Plain()
+    refused_unpaid(Plain(), policy, kind, tmp_path / "run.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        (CoupledPolicy(), UnsupportedError),
+        (VariancePerCostPolicy(), UnsupportedError),
+        (PABOPolicy(), InputDataError),
+    ],
+    ids=["coupled", "variance_per_cost", "pabo"],
+)
+def test_one_outcome_is_refused_before_it_is_paid_where_two_are_needed(
+    policy: Policy, kind: type[Exception], tmp_path: Path
+) -> None:
+    refused_unpaid(OneOutcome(), policy, kind, tmp_path / "run.jsonl")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        CoupledPolicy(qlognparego_factory),
+        DiscretizedPolicy(AcquisitionPolicy(FlexiBOFactory()), 16),
+    ],
+    ids=["scalarised", "discretized"],
+)
+def test_what_can_choose_among_one_outcome_does(policy: Policy) -> None:
+    history = run_decoupled_optimization(
+        OneOutcome(), policy, budget=6.0, initial_design=InitialDesign(4)
+    )
+    assert history.stop_reason == "budget"
+    assert history.Y.shape == (6, 1)
+
+
+def refused_unpaid(
+    problem: DecoupledProblem, policy: Policy, kind: type[Exception], path: Path
+) -> None:
     problem._measure = lambda X, mask: pytest.fail("measured")  # pyright: ignore
     with pytest.raises(kind):
         run_decoupled_optimization(problem, policy, budget=60.0, checkpoint=path)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies._spares import open_once
 from botorch_flexibo.policies.base import DecoupledState, Policy, callable_name
 from botorch_flexibo.utils.checks import check_count
@@ -159,6 +160,23 @@ class CoupledPolicy(Policy):
     def has_memory(self) -> bool:
         """Whether its factory may have: all but those of this module."""
         return self.acqf_factory not in (qlognehvi_factory, qlognparego_factory)
+
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:
+        r"""Refuse a single outcome for ``qLogNEHVI``, which needs two.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+
+        Raises:
+            UnsupportedError: If there is one outcome.
+        """
+        if num_outcomes < 2 and self.acqf_factory is qlognehvi_factory:
+            raise UnsupportedError(
+                f"Expected at least two outcomes, but got {num_outcomes}. Pass"
+                " qlognparego_factory, or use BoTorch's acquisition functions for one"
+                " objective."
+            )
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose designs and measure all their missing outcomes.
@@ -312,6 +330,15 @@ class VariancePerCostPolicy(Policy):
     def has_memory(self) -> bool:
         """Whether the policy that chooses the designs has."""
         return self.design_policy.has_memory
+
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:
+        """Refuse what the policy that chooses the designs refuses.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+        """
+        self.design_policy.check(space, num_outcomes)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose designs, and one outcome of each.

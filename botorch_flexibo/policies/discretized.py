@@ -2,10 +2,13 @@ r"""Policies for finite sets, on spaces that are not finite."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from botorch.models.model import ModelList
 
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies.base import DecoupledState, Effort, Policy
 from botorch_flexibo.utils.checks import check_count
 from botorch_flexibo.utils.rows import unique_rows
@@ -49,6 +52,18 @@ class DiscretizedPolicy(Policy):
     def effort(self) -> Effort:
         """What the policy did since it was made."""
         return self.policy.effort
+
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:
+        """Refuse what the policy refuses that it applies; there are choices then.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+        """
+        choices = space.sample(self.num_designs, seed=0)
+        if len(choices) > 0:  # else there is nothing to choose from now, maybe later
+            space = replace(space, choices=choices)
+            self.policy.check(space, num_outcomes)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Choose among designs drawn for this decision.

@@ -15,6 +15,7 @@ from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, unweigh
 from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim.candidates import SearchOptions
 from botorch_flexibo.optim.decoupled import EvaluationRequest
+from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.policies._agents import (
     AgentFactory,
     AgentPool,
@@ -145,6 +146,15 @@ class PABOPolicy(Policy):
         return self._effort + (
             Effort() if self._agents is None else self._agents.effort
         )
+
+    def check(self, space: SearchSpace, num_outcomes: int) -> None:
+        """Refuse objectives that the supervisor names and that do not exist.
+
+        Args:
+            space: Where designs may lie.
+            num_outcomes: The number of outcomes ``m``.
+        """
+        self.supervisor.check(num_outcomes)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> EvaluationRequest:
         r"""Ask for missing outcomes of earlier proposals, or propose designs.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from botorch_flexibo.nn.deep_shift import ShiftSettings
 from botorch_flexibo.nn.training import OptimizerName, TrainingSettings
+from botorch_flexibo.utils.checks import is_count
 
 Fidelity = Literal["epochs", "shift_depth"]
 
@@ -86,19 +87,19 @@ class DeepShiftSpace:
         """Check the numbers.
 
         Raises:
-            InputDataError: If there is no convolution, the epochs are not positive and
-                ascending, or the fidelity is unknown.
+            InputDataError: If there is no convolution, the epochs are no positive
+                whole numbers that ascend, or the fidelity is unknown.
         """
         if self.num_convolutions < 1:
             raise InputDataError(
                 "Expected a network with convolutions, but got none. Pass another"
                 " network."
             )
-        ends = (0, *self.epochs)
-        if len(ends) < 2 or any(low >= high for low, high in pairwise(ends)):
+        whole = len(self.epochs) > 0 and all(map(is_count, self.epochs))
+        if not whole or any(low >= high for low, high in pairwise(self.epochs)):
             raise InputDataError(
-                "Expected one or more positive, ascending numbers of epochs, but got"
-                f" {self.epochs}. Pass for example (1, 3, 9, 27)."
+                "Expected one or more positive, ascending whole numbers of epochs, but"
+                f" got {self.epochs}. Pass for example (1, 3, 9, 27)."
             )
         if self.fidelity not in get_args(Fidelity):
             raise InputDataError(

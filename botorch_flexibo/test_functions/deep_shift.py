@@ -163,8 +163,8 @@ class DeepShiftProblem(DecoupledProblem):
 
         Raises:
             ImportError: If the digits are needed and scikit-learn is not installed.
-            InputDataError: If the network has no convolution, the epochs are not
-                positive and ascending, or the fidelity is unknown.
+            InputDataError: If the network has no convolution, the epochs are no
+                positive whole numbers that ascend, or the fidelity is unknown.
             ValueError: If the objectives are not two or more of those known.
         """
         names = check_objectives(objectives)

@@ -785,8 +785,10 @@ def test_unknown_or_too_few_objectives_are_refused(build: Any, objectives: Any) 
 
 
 @pytest.mark.parametrize("build", [short_problem, RecordedDeepShift])
-@pytest.mark.parametrize("epochs", [(), (0, 1), (3, 3), (9, 1)], ids=str)
-def test_epochs_that_do_not_ascend_are_refused(build: Any, epochs: Any) -> None:
+@pytest.mark.parametrize("epochs", [(), (0, 1), (3, 3), (9, 1), (1.5, 9)], ids=str)
+def test_epochs_that_are_no_ascending_numbers_are_refused(
+    build: Any, epochs: Any
+) -> None:
     with pytest.raises(InputDataError, match=re.escape(f"epochs, but got {epochs}")):
         build(epochs=epochs)
 
