@@ -84,6 +84,16 @@ def _many_designs(**options: Any) -> MethodFactory:
     return _variant(num_designs=128, **options)
 
 
+def _rising_weight(left: float) -> float:
+    """Knowledge counts for as much as there is left to buy with it."""
+    return 0.1 / max(left, 1e-3)
+
+
+def _exploiting_at_last(left: float) -> float:
+    """The last fifth of the budget goes to the front that is known by then."""
+    return 0.1 if left > 0.2 else 1e3
+
+
 def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     """The default loss with a part of the region's volume only."""
 
@@ -93,6 +103,12 @@ def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
         return HypervolumeLoss((*((part * w, s) for w, s in region), *means))
 
     return loss
+
+
+def _hvkg(maxiter: int) -> MethodFactory:
+    """Hypervolume knowledge gradient, its value searched in so many steps."""
+    options = SearchOptions(512, num_restarts=1, maxiter=maxiter)
+    return lambda _: AcquisitionPolicy(HVKGFactory(), options=options)
 
 
 METHODS: dict[str, MethodFactory] = {
@@ -142,15 +158,19 @@ METHODS: dict[str, MethodFactory] = {
     "look-ahead FlexiBO, 16 nodes": _many_designs(quadrature_nodes=16),
     "look-ahead FlexiBO, pessimistic": _many_designs(loss=HypervolumeLoss.pessimistic),
     "look-ahead FlexiBO, optimistic": _many_designs(loss=HypervolumeLoss.optimistic),
+    "look-ahead FlexiBO, rising weight": _variant(improvement_weight=_rising_weight),
+    "look-ahead FlexiBO, exploiting at last": _variant(
+        improvement_weight=_exploiting_at_last
+    ),
     "look-ahead FlexiBO, log cost": _many_designs(weighting=LogDamped(1.0)),
     "look-ahead FlexiBO, batches of 1": _variant(q=1),
     "look-ahead FlexiBO, batches of 2": _variant(q=2, part=math.inf),
     "look-ahead FlexiBO, batches of 4": _variant(q=4, part=math.inf),
     "look-ahead FlexiBO, batches of 8": _variant(q=8, part=math.inf),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
-    "HVKG": lambda _: AcquisitionPolicy(
-        HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=200)
-    ),
+    # The settings of BoTorch's decoupled tutorial, and a tenth of its steps.
+    "HVKG, tutorial settings": _hvkg(maxiter=2000),
+    "HVKG": _hvkg(maxiter=200),
     "HVKG, reduced": lambda _: AcquisitionPolicy(
         HVKGFactory(value_restarts=5, value_samples=256),
         options=SearchOptions(64, num_restarts=1, maxiter=100),

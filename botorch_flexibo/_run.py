@@ -97,6 +97,7 @@ class Run:
         self._fit_seconds = 0.0
         self._effort = Effort()
         self._last_front_at = -torch.inf
+        self._for_decisions = options.budget
 
     def start(self, request: EvaluationRequest, *, fit: bool) -> None:
         r"""Measure the initial design, and again what an outcome still needs.
@@ -114,6 +115,7 @@ class Run:
             # Negative: another random stream than that of any decision.
             retry = self._measurement_seed(-len(self._ledger.records))
             self._measure(self._recorded(Decision(number=0, request=missing)), retry)
+        self._for_decisions = self._options.budget - self._ledger.spent
         self._learn(fit=fit)
 
     def decide(self, policy: Policy) -> None:
@@ -187,6 +189,7 @@ class Run:
         costs = self._measuring.failures.believed_costs(
             self._believed_costs(policy), failures
         )
+        left = options.budget - ledger.spent
         return DecoupledState(
             X=ledger.X[some],
             Y=ledger.Y[some],
@@ -195,7 +198,8 @@ class Run:
             cost_model=costs,
             iteration=self._decision,
             seed=self._policy_seed(),
-            max_cost=options.budget - ledger.spent if options.strict else torch.inf,
+            max_cost=left if options.strict else torch.inf,
+            budget_left=left / self._for_decisions,
             target_fidelities=self._problem.target_fidelities,
             failures=failures,
         )

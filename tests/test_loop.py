@@ -497,6 +497,28 @@ def test_the_policy_knows_what_is_left_of_a_strict_budget() -> None:
         assert state.max_cost == pytest.approx(left, abs=1e-12)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_policy_knows_which_part_of_the_budget_is_left(
+    strict: bool, tmp_path: Path
+) -> None:
+    problem, first, second = Table(), Recording(), Recording()
+    path, options = tmp_path / "run.jsonl", {"strict": strict, "budget": 50.0}
+    if strict:
+        options["cost_model"] = true_costs(problem)
+    run(problem, first, checkpoint=path, callbacks=[stop_after(3)], **options)
+    history = run(problem, second, checkpoint=path, **options)
+    frame = history.to_pandas()
+    begun = 50.0 - frame["cost"][frame["decision"] == 0].sum()
+    seen = {state.iteration: state for state in (*first.states, *second.states)}
+    assert set(seen) >= {1, 2, 3, 4}
+    assert seen[1].budget_left == 1.0
+    for state in seen.values():
+        before = frame["decision"] < state.iteration
+        left = (50.0 - frame["cost"][before].sum()) / begun
+        assert 0 < left <= 1
+        assert state.budget_left == pytest.approx(left, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     "policy",
     [

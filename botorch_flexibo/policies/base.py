@@ -78,6 +78,8 @@ class DecoupledState:
         iteration: The number of the decision, from 1.
         seed: Seed of all randomness of this decision.
         max_cost: The largest cost a request may have.
+        budget_left: The part of the budget for decisions, initial designs left out,
+            that is not spent: from 1 down to 0, and 1 where there is no budget.
         target_fidelities: The columns that are fidelities, and the value at which a
             measurement is worth something in itself.
         X_pending: A ``n' x d``-dim tensor of designs being measured, or None.
@@ -94,6 +96,7 @@ class DecoupledState:
     iteration: int = 1
     seed: int = 0
     max_cost: float = torch.inf
+    budget_left: float = 1.0
     target_fidelities: dict[int, float] = field(default_factory=dict)
     X_pending: Tensor | None = None
     X_pending_evaluation_mask: Tensor | None = None

@@ -45,7 +45,9 @@ class LookaheadFactory:
         improvement_weight: The weight of improving the front of measured designs, see
             :class:`MeasuredBaseline`; outcomes that cost at least a tenth of the
             dearest are decisive. 0 values knowledge alone; with ``beta=1.0``, 0.3 has
-            measured more of the front on some recorded tables of ``benchmarks/``.
+            measured more of the front on some recorded tables of ``benchmarks/``. Or a
+            function of the state's ``budget_left``, for runs that explore first and
+            exploit what they know in the end.
 
     Example:
         >>> acqf = LookaheadFactory(num_designs=64)(model, state)
@@ -59,7 +61,7 @@ class LookaheadFactory:
     num_designs: int = 32
     weighting: Callable[[Tensor], Tensor] = per_cost
     decision_cost: float = 0.0
-    improvement_weight: float = 0.1
+    improvement_weight: float | Callable[[float], float] = 0.1
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -68,12 +70,8 @@ class LookaheadFactory:
         check_count(self.quadrature_nodes, "quadrature_nodes")
         check_count(self.num_designs, "num_designs")
         check_decision_cost(self.decision_cost)
-        weight = finite_number(self.improvement_weight)
-        if weight is None or weight < 0:
-            raise InputDataError(
-                "Expected a finite improvement_weight >= 0, but got"
-                f" {self.improvement_weight!r}. Pass 0 to value knowledge alone."
-            )
+        if not callable(self.improvement_weight):
+            _check_weight(self.improvement_weight)
 
     def __call__(self, model: ModelList, state: DecoupledState) -> qFlexiBOLookahead:
         r"""Build the acquisition function.
@@ -86,7 +84,8 @@ class LookaheadFactory:
             The acquisition function.
 
         Raises:
-            InputDataError: If ``beta`` is a function and returns no scale.
+            InputDataError: If ``beta`` or ``improvement_weight`` is a function and
+                returns no scale or weight.
         """
         beta = self.beta
         if callable(beta):
@@ -114,17 +113,33 @@ class LookaheadFactory:
             ),
             target_fidelities=state.target_fidelities,
         )
-        if self.improvement_weight > 0:
-            acqf.set_baseline(self._baseline(state, acqf.X_designs))
+        weight = self.improvement_weight
+        if callable(weight):
+            weight = _check_weight(weight(state.budget_left))
+        if weight > 0:
+            acqf.set_baseline(_baseline(state, acqf.X_designs, weight))
         return acqf
 
-    def _baseline(self, state: DecoupledState, designs: Tensor) -> MeasuredBaseline:
-        # Not what measured designs cost: their set-ups are paid.
-        costs = state.outcome_costs(designs).amax(dim=0)
-        return MeasuredBaseline(
-            state.X,
-            state.measured,
-            decisive=costs >= _DECISIVE * costs.max(),
-            weight=self.improvement_weight,
-            costs=costs,
+
+def _check_weight(weight: object) -> float:
+    number = finite_number(weight)
+    if number is None or number < 0:
+        raise InputDataError(
+            f"Expected a finite improvement_weight >= 0, but got {weight!r}. Pass 0 to"
+            " value knowledge alone."
         )
+    return number
+
+
+def _baseline(
+    state: DecoupledState, designs: Tensor, weight: float
+) -> MeasuredBaseline:
+    # Not what measured designs cost: their set-ups are paid.
+    costs = state.outcome_costs(designs).amax(dim=0)
+    return MeasuredBaseline(
+        state.X,
+        state.measured,
+        decisive=costs >= _DECISIVE * costs.max(),
+        weight=weight,
+        costs=costs,
+    )

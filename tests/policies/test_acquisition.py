@@ -412,6 +412,29 @@ def test_weights_of_improvement_that_are_none_are_refused(weight: Any) -> None:
         LookaheadFactory(improvement_weight=weight)
 
 
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, "1", None])
+def test_functions_that_give_no_weight_are_refused(fitted: Fitted, weight: Any) -> None:
+    with pytest.raises(InputDataError, match=r"^Expected a finite improvement_weight"):
+        LookaheadFactory(improvement_weight=lambda _: weight)(*fitted)
+
+
+@pytest.mark.parametrize("left", [1.0, 0.25])
+def test_a_weight_may_depend_on_what_is_left_of_the_budget(
+    fitted: Fitted, left: float
+) -> None:
+    model, state = fitted
+    state = replace(state, budget_left=left)
+    values = []
+    for weight in (lambda part: 0.1 / part, 0.1 / left):
+        acqf = LookaheadFactory(improvement_weight=weight)(model, state)
+        acqf.X_evaluation_mask = torch.tensor([[True, True]])
+        with torch.no_grad():
+            values.append(acqf(state.choices.unsqueeze(-2)))
+    assert torch.equal(*values)
+    acqf = LookaheadFactory(improvement_weight=lambda part: part - left)(model, state)
+    assert acqf._baseline is None
+
+
 def test_reference_designs_lie_at_the_target_fidelity(fitted: Fitted) -> None:
     model, state = fitted
     state = replace(continuous(state), target_fidelities={1: 0.5})
