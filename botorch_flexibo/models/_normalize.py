@@ -26,4 +26,5 @@ def normalize_numeric(bounds: Tensor, categorical: Collection[int]) -> Normalize
         return None
     lower, upper = bounds
     upper = torch.where(lower == upper, upper + 1, upper)
-    return Normalize(d, indices=numeric, bounds=torch.stack([lower, upper]))
+    some = numeric if len(numeric) < d else None  # all at once are not copied first
+    return Normalize(d, indices=some, bounds=torch.stack([lower, upper]))
