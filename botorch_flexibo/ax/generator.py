@@ -106,6 +106,7 @@ class DecoupledGenerator(BoTorchGenerator):
         """
         inputs = cast(DecoupledOptConfig, torch_opt_config).inputs
         state = self._state(search_space_digest, torch_opt_config, inputs)
+        _warn_of_closed(inputs)
         model = self._model(inputs.objectives)
         # A new one each time: all it knows is in the experiment.
         policy = build_policy(self.acquisition, self.policy_options)
@@ -214,6 +215,22 @@ class DecoupledGenerator(BoTorchGenerator):
         if isinstance(model, CostModel) and len(inputs.paid.X) > 0:
             model = model.update(inputs.paid)
         return model
+
+
+def _warn_of_closed(inputs: DecoupledInputs) -> None:
+    """Say which objectives are not asked for any more; an error does if all are."""
+    counts = inputs.failures.closed
+    if all(counts):
+        return
+    for name, count in zip(inputs.objectives, counts, strict=True):
+        if count > 0:
+            warnings.warn(
+                f"{name!r} failed at {count} designs in a row and is not asked for any"
+                " more. Attach a value of it to go on, or allow more by"
+                " flexibo_generation_strategy(failures=TolerateFailures(...)).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def _table(datasets: Sequence[SupervisedDataset]) -> tuple[Tensor, Tensor]:

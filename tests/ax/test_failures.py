@@ -67,6 +67,7 @@ def pairs(asked: list[Measurement]) -> Counter[tuple[str, str]]:
     return Counter((m.arm_name, name) for m in asked for name in m.objectives)
 
 
+@pytest.mark.filterwarnings("ignore:.* designs in a row:RuntimeWarning")
 @pytest.mark.parametrize("acquisition", ["flexibo", "lookahead"])
 def test_an_objective_that_fails_for_ever_is_closed_and_the_other_goes_on(
     acquisition: str,
@@ -87,6 +88,7 @@ def test_an_objective_that_fails_for_ever_is_closed_and_the_other_goes_on(
     assert all(m.objectives == ("energy",) for m in later)
 
 
+@pytest.mark.filterwarnings("ignore:.* designs in a row:RuntimeWarning")
 def test_agents_go_on_without_an_objective_that_is_closed() -> None:
     client = bare_client(KIND, DEPTH)
     client.set_generation_strategy(
@@ -146,6 +148,17 @@ def test_failures_raise_the_believed_cost() -> None:
     assert state.outcome_costs(state.X[:1]).tolist() == [[factor, 1.0]]
 
 
+def test_a_warning_names_an_objective_that_is_closed() -> None:
+    client = new_client(costs=CHEAP, failures=TolerateFailures(max_in_a_row=2))
+    initialized(client)
+    # Here warnings are errors.
+    with pytest.raises(RuntimeWarning, match=r"^'error' failed at 2 designs in a row"):
+        ask_and_tell(client, 12, error_is_broken)
+    attach(client, {"rate": 0.5, "width": 0.25}, "error")
+    assert len(ask_and_tell(client, 1, lambda _: True)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.* designs in a row:RuntimeWarning")
 def test_when_everything_is_closed_the_reason_is_told() -> None:
     client = new_client(
         costs=CHEAP,
@@ -158,6 +171,7 @@ def test_when_everything_is_closed_the_reason_is_told() -> None:
         get_next_measurements(client)
 
 
+@pytest.mark.filterwarnings("ignore:.* designs in a row:RuntimeWarning")
 def test_a_value_opens_an_objective_again() -> None:
     client = new_client(
         costs=CHEAP,
