@@ -162,6 +162,28 @@ def test_fewer_reference_designs_do_what_is_written(
     ]
 
 
+@pytest.mark.parametrize("variant", ["exploiting at last", "rising weight"])
+def test_weights_that_depend_on_the_budget_do_what_is_written(variant: str) -> None:
+    default, method = "look-ahead FlexiBO", f"look-ahead FlexiBO, {variant}"
+    curves = Store(RESULTS, "study", (0, 1), (default, method), "(10:1)").curves()
+    regret = regrets(curves)
+    gap = (regret[method] - regret[default]).dropna()
+    assert len(gap) == 14
+    last = curves[curves["spent"] == curves["spent"].max()]
+    measured = last.set_index(["problem", "seed", "method"])["measured"].unstack()
+    more = (measured[method] - measured[default]).dropna()
+    table = table_below(
+        (ROOT / "docs/results.md").read_text("utf-8"),
+        "| weight of the measured front |",
+    )
+    assert rows(table)[variant] == [
+        f"{regret[method].mean():.2f}",
+        f"{gap.mean():.2f} +- {interval(gap):.2f}",
+        f"{(gap < -1e-9).sum()} / {(gap > 1e-9).sum()}",
+        f"{more.mean():.2f} +- {interval(more):.2f}",
+    ]
+
+
 def test_the_lead_over_variance_per_cost_is_what_is_written() -> None:
     methods = ("look-ahead FlexiBO", "qLogNEHVI + variance/cost")
     gaps: list[dict] = []  # by problem and seed
