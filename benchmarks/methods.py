@@ -105,12 +105,6 @@ def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     return loss
 
 
-def _hvkg(maxiter: int) -> MethodFactory:
-    """Hypervolume knowledge gradient, its value searched in so many steps."""
-    options = SearchOptions(512, num_restarts=1, maxiter=maxiter)
-    return lambda _: AcquisitionPolicy(HVKGFactory(), options=options)
-
-
 METHODS: dict[str, MethodFactory] = {
     "FlexiBO": _flexibo,
     "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
@@ -168,9 +162,9 @@ METHODS: dict[str, MethodFactory] = {
     "look-ahead FlexiBO, batches of 4": _variant(q=4, part=math.inf),
     "look-ahead FlexiBO, batches of 8": _variant(q=8, part=math.inf),
     "C-MOKG": lambda _: AcquisitionPolicy(LinearKGFactory()),
-    # The settings of BoTorch's decoupled tutorial, and a tenth of its steps.
-    "HVKG, tutorial settings": _hvkg(maxiter=2000),
-    "HVKG": _hvkg(maxiter=200),
+    "HVKG": lambda _: AcquisitionPolicy(  # the settings of BoTorch's tutorial
+        HVKGFactory(), options=SearchOptions(512, num_restarts=1, maxiter=2000)
+    ),
     "HVKG, reduced": lambda _: AcquisitionPolicy(
         HVKGFactory(value_restarts=5, value_samples=256),
         options=SearchOptions(64, num_restarts=1, maxiter=100),

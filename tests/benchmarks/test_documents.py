@@ -279,3 +279,19 @@ def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
         names = ["look-ahead FlexiBO", *BATTERY.methods[1:4]]
         shares = [f"{means[n]:.2f}" if n in means else "-" for n in names]
         assert table[costs][-1].replace("*", "") == ", ".join(shares)
+
+
+@pytest.mark.parametrize(("problem", "seeds"), [("BraninCurrin", 5), ("ZDT2", 1)])
+def test_hvkg_is_as_slow_as_is_written(problem: str, seeds: int) -> None:
+    store = Store(RESULTS, "hvkg", matching=problem)
+    runs = store.runs().groupby("method")[["cpu_seconds", "decisions"]].sum()
+    seconds = runs["cpu_seconds"] / runs["decisions"]
+    regret = regrets(store.curves())[["look-ahead FlexiBO", "HVKG"]]
+    ours, theirs = (f"{x:.2f}" for x in regret.mean())
+    assert len(regret.dropna()) == seeds
+    text = words("docs/results.md")
+    ratio = seconds["HVKG"] / seconds["look-ahead FlexiBO"]
+    assert f"{ratio:.0f} times less" in text
+    assert f"{ours} against {theirs}" in text
+    if seeds > 1:
+        assert (regret["look-ahead FlexiBO"] < regret["HVKG"]).sum() == 4
