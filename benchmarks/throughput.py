@@ -27,10 +27,10 @@ from botorch_flexibo.test_functions import DecoupledDTLZ2
 from botorch_flexibo.utils.posterior import marginal_moments
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
-BASE = {"candidates": 2048, "designs": 128, "measurements": 200, "outcomes": 2}
+BASE = {"candidates": 2048, "designs": 32, "measurements": 200, "outcomes": 2}
 SWEEPS = {
     "candidates": (512, 1024, 2048, 4096, 8192),
-    "designs": (32, 64, 128, 256, 512),
+    "designs": (16, 32, 64, 128, 256, 512),
     "measurements": (50, 100, 200, 500, 1000),
     "outcomes": (2, 3, 4),
 }
@@ -99,7 +99,7 @@ def large(device: torch.device, repeats: int) -> dict[str, float]:
     problem = DecoupledDTLZ2(6, 2).to(device)
     model = models(problem, 1000)
     X = problem.discretize(10_000, seed=1)
-    designs = problem.discretize(128, seed=2)
+    designs = problem.discretize(BASE["designs"], seed=2)
 
     def joint() -> None:
         posterior = model.posterior(X)
