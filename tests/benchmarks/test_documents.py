@@ -1,5 +1,6 @@
 """Tables of the documents are those of the stored results."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,6 +280,25 @@ def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
         names = ["look-ahead FlexiBO", *BATTERY.methods[1:4]]
         shares = [f"{means[n]:.2f}" if n in means else "-" for n in names]
         assert table[costs][-1].replace("*", "") == ", ".join(shares)
+
+
+def test_scoring_is_as_fast_as_is_written() -> None:
+    stored = json.loads((RESULTS / "throughput.json").read_text("utf-8"))
+    large = stored["large"]["cpu"]
+    seconds = large["set_up_and_scoring_seconds"]
+    alone = seconds / large["posterior_of_single_designs_seconds"]
+    joint = seconds / large["joint_posterior_seconds"]
+    text = words("docs/results.md")
+    assert f"takes {alone:.1f} times what their posterior means" in text
+    assert f"{joint:.1f} times GPyTorch's joint posterior" in text
+    pairs = {
+        row["outcomes"]: row["pairs_per_second"]
+        for row in stored["rows"]
+        if row["sweep"] == "outcomes"
+    }
+    three, four = (f"{pairs[2] / pairs[m]:.0f}" for m in (3, 4))
+    assert f"third outcome makes scoring {three} times slower, a fourth {four}" in text
+    assert f"{three} and {four} times as long to score" in words("README.md")
 
 
 @pytest.mark.parametrize(("problem", "seeds"), [("BraninCurrin", 5), ("ZDT2", 1)])
