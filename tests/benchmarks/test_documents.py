@@ -282,6 +282,27 @@ def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
         assert table[costs][-1].replace("*", "") == ", ".join(shares)
 
 
+def test_sensitivities_are_those_stored() -> None:
+    names = {
+        "ZDT1, d = 2": "ZDT1, d=2",
+        "ZDT1, d = 6, noise 0.1": "ZDT1, d=6, noise 0.1",
+        "ZDT1, d = 20": "ZDT1, d=20",
+        "DTLZ2, d = 6": "DTLZ2, m=2",
+        "DTLZ2, d = 6, three outcomes": "DTLZ2, m=3",
+        "DTLZ2, d = 6, four outcomes": "DTLZ2, m=4",
+    }
+    runs = Store(RESULTS, "sensitivity_problem", seeds=(0,)).runs()
+    stored = runs.set_index(["problem", "method"])[["measured", "identified"]]
+    text = (ROOT / "docs/results.md").read_text("utf-8")
+    head = "| | look-ahead FlexiBO | coupled qLogNEHVI | random |"
+    methods = ["look-ahead FlexiBO", "coupled qLogNEHVI", "random, coupled"]
+    table = rows(table_below(text.replace("**", ""), head))
+    assert len(table) == len(names)
+    for name, problem in names.items():
+        shares = [stored.loc[(problem, method)] for method in methods]
+        assert table[name] == [f"{a:.3f} / {b:.3f}" for a, b in shares]
+
+
 def test_scoring_is_as_fast_as_is_written() -> None:
     stored = json.loads((RESULTS / "throughput.json").read_text("utf-8"))
     large = stored["large"]["cpu"]
