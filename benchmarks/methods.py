@@ -143,6 +143,7 @@ METHODS: dict[str, MethodFactory] = {
     ),
     "look-ahead FlexiBO, beta from 1/2": _many_designs(beta=ExponentialBeta(shift=0.5)),
     "look-ahead FlexiBO, weight 0.3": _many_designs(improvement_weight=0.3),
+    "look-ahead FlexiBO, |U|=32, weight 0.3": _variant(improvement_weight=0.3),
     "look-ahead FlexiBO, |U|=16": _variant(num_designs=16),
     "look-ahead FlexiBO, |U|=64": _variant(num_designs=64),
     "look-ahead FlexiBO, |U|=128": _many_designs(),

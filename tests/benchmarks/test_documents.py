@@ -282,6 +282,42 @@ def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
         assert table[costs][-1].replace("*", "") == ", ".join(shares)
 
 
+def ax_shares(method: str) -> np.ndarray:
+    """Measured and identified shares, ``seeds x hours x 2``, after 4, 8 and 16 h."""
+    lines = (RESULTS / "ax_nasbench201.jsonl").read_text("utf-8").splitlines()
+    runs = [run for run in map(json.loads, lines) if run["method"] == method]
+    traces = np.array([run["trace"] for run in sorted(runs, key=lambda r: r["seed"])])
+    hours = np.linspace(1.0, 16.0, traces.shape[1])
+    return traces[:, [int((hours == h).argmax()) for h in (4, 8, 16)], 1:]
+
+
+def test_what_is_written_of_ax_is_stored() -> None:
+    default, ours = ax_shares("Ax default"), ax_shares("flexibo strategy")
+    text = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
+    table = rows(table_below(text, "| GPU hours | 4 | 8 | 16 |"))
+    for name, shares in (
+        ("Ax's default strategy", default),
+        ("this package's strategy", ours),
+    ):
+        means = shares.mean(axis=0)
+        assert table[name] == [f"{a:.3f} / {b:.3f}" for a, b in means]
+    wins = (ours > default).sum(axis=0)
+    assert table["ahead in, of five seeds"] == [f"{a} / {b}" for a, b in wins]
+    last = (ours - default)[:, -1, 0]
+    low, high = sorted(-last[last < 0])[0], max(-last)
+    assert f"by {low:.2f} to {high:.2f}, and is behind by {last.max():.2f}" in text
+    assert f"ends at {default[last.argmax(), -1, 0]:.2f}" in text
+    former = ax_shares("flexibo strategy, former").mean(axis=0)[:, 0]
+    assert "had measured {:.3f}, {:.3f} and {:.3f}".format(*former) in text
+    readme = words("README.md")
+    means = [f"{x:.2f}" for x in (*ours.mean(0)[:, 0], *default.mean(0)[:, 0])]
+    assert "{}, {} and {} measured".format(*means[:3]) in readme
+    assert "strategy {}, {} and {};".format(*means[3:]) in readme
+    numbers = {2: "two", 3: "three", 4: "four"}
+    ahead = [numbers[count] for count in wins[:, 0]]
+    assert "ahead in {}, {} and {} of the seeds".format(*ahead) in readme
+
+
 def test_sensitivities_are_those_stored() -> None:
     names = {
         "ZDT1, d = 2": "ZDT1, d=2",
