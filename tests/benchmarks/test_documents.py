@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 import numpy as np
+import pandas as pd
 from pandas import Series
 
 from benchmarks.experiment import FOLDER, Store
@@ -183,6 +184,36 @@ def test_weights_that_depend_on_the_budget_do_what_is_written(variant: str) -> N
         f"{(gap < -1e-9).sum()} / {(gap > 1e-9).sum()}",
         f"{more.mean():.2f} +- {interval(more):.2f}",
     ]
+
+
+def test_more_weight_on_what_is_measured_does_what_is_written() -> None:
+    default = "look-ahead FlexiBO"
+    method = f"{default}, |U|=32, weight 0.3"
+    written = []
+    for config, where, runs in (("study_tables", "real", 12), ("study", "study", 14)):
+        curves = pd.concat(
+            Store(RESULTS, name, methods=(kind,)).curves()
+            for name, kind in ((config, method), (where, default))
+        )
+        regret = regrets(curves)
+        gap = (regret[method] - regret[default]).dropna()
+        assert len(gap) == runs
+        last = curves[curves["spent"] == curves["spent"].max()]
+        measured = last.set_index(["problem", "seed", "method"])["measured"].unstack()
+        more = (measured[method] - measured[default]).dropna()
+        written.append((gap.mean(), interval(gap), more.mean(), interval(more)))
+    tables, battery = written
+    text = words("docs/results.md")
+    assert (
+        "{:.2f} +- {:.2f} higher and it has measured {:.3f} +- {:.3f} more".format(
+            *tables
+        )
+        in text
+    )
+    higher, around, less, spread = battery
+    assert (
+        f"{higher:.2f} +- {around:.2f} higher and {-less:.2f} +- {spread:.2f}" in text
+    )
 
 
 def test_the_lead_over_variance_per_cost_is_what_is_written() -> None:
