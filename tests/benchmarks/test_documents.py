@@ -99,6 +99,37 @@ def test_a_table_says_what_is_stored(
         assert cells == stored[max(known, key=len)], name
 
 
+def test_ten_seeds_of_cifar10_are_as_written() -> None:
+    curves = replace(REAL, seeds=None, matching="CIFAR-10").curves()
+    curves = curves[curves["problem"].str.endswith("CIFAR-10")]  # not CIFAR-100
+    last = at_budget(curves).groupby("method")[["measured", "identified"]].mean()
+    regret = regrets(curves)
+    assert regret.shape == (10, 7) and not regret.isna().any(axis=None)
+    text = words("docs/results.md")
+    table = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
+    written = rows(table_below(table, "| CIFAR-10, ten seeds | FlexiBO |"))
+    order = list(REAL.methods)
+    errors = 100 * (1 - last.loc[order])
+    cells = [f"{a:.1f} / {b:.1f}" for a, b in errors.to_numpy()]
+    assert written["missing"] == cells
+    assert written["regret"] == [f"{x:.2f}" for x in regret.mean()[order]]
+    assert written["rank"] == [f"{x:.1f}" for x in regret.rank(axis=1).mean()[order]]
+    leads = []
+    for ours in OURS:
+        for other in order[2:]:
+            assert (regret[ours] < regret[other]).sum() >= 8
+        gap = regret["coupled qLogNEHVI"] - regret[ours]
+        leads.append(f"{gap.mean():.2f} +- {interval(gap):.2f}")
+    assert " and ".join(leads) in text
+    share = at_budget(curves)["measured"].unstack("method")
+    for better, worse in (OURS, (OURS[1], "coupled qLogNParEGO")):
+        more = 100 * (share[better] - share[worse])
+        assert f"{more.mean():.1f} +- {interval(more):.1f}" in text
+    first, second, peer = (errors["measured"][m] for m in (*OURS, order[4]))
+    numbers = f"{second:.1f} to {first:.1f}, coupled qLogNEHVI {peer:.1f}"
+    assert numbers in words("README.md")
+
+
 @pytest.mark.parametrize("ratio", ["10:1", "1:1"])
 def test_drawn_widths_do_what_is_written(ratio: str) -> None:
     methods = {
