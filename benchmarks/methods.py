@@ -43,10 +43,10 @@ from botorch_flexibo.test_functions import DecoupledProblem
 MethodFactory = Callable[[DecoupledProblem], Policy]
 
 
-def _flexibo(problem: DecoupledProblem, **options: float) -> Policy:
+def _flexibo(problem: DecoupledProblem) -> Policy:
     """Up to 25 cheap measurements per decision, or one dear one."""
     dearest = float(typical_costs(problem).max())
-    return AcquisitionPolicy(FlexiBOFactory(**options), q=25, batch_cost=dearest)
+    return AcquisitionPolicy(FlexiBOFactory(), q=25, batch_cost=dearest)
 
 
 def _all_outcomes(problem: DecoupledProblem) -> torch.Tensor:
@@ -107,14 +107,6 @@ def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
 
 METHODS: dict[str, MethodFactory] = {
     "FlexiBO": _flexibo,
-    "FlexiBO, q=1": lambda _: AcquisitionPolicy(FlexiBOFactory()),
-    "FlexiBO, beta=1": lambda problem: _flexibo(problem, beta=1.0),
-    "FlexiBO, log cost": lambda problem: AcquisitionPolicy(
-        FlexiBOFactory(weighting=LogDamped(float(typical_costs(problem).min())))
-    ),
-    "FlexiBO, no cost": lambda _: AcquisitionPolicy(
-        FlexiBOFactory(weighting=unweighted)
-    ),
     "look-ahead FlexiBO": _lookahead,
     # There were 128 reference designs, and boxes always one standard deviation wide,
     # while the loss and the weight of the measured front were chosen.
@@ -171,6 +163,9 @@ METHODS: dict[str, MethodFactory] = {
         options=SearchOptions(64, num_restarts=1, maxiter=100),
     ),
     "coupled qLogNEHVI": lambda _: CoupledPolicy(max_candidates=256),
+    "coupled qLogNEHVI, searched at length": lambda _: CoupledPolicy(
+        max_candidates=4096, num_restarts=10, raw_samples=512, maxiter=200
+    ),
     "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),
     "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
         CoupledPolicy(max_candidates=256)
@@ -193,7 +188,6 @@ METHODS: dict[str, MethodFactory] = {
         problem.categorical_features, TPESampler
     ),
     "Optuna, GP": lambda problem: OptunaPolicy(problem.categorical_features, GPSampler),
-    "SMAC3, ParEGO": lambda problem: SMACPolicy(problem.categorical_features),
     "SMAC3, ParEGO and Hyperband": lambda problem: SMACPolicy(
         problem.categorical_features,
         budgets=problem.space.epochs,  # pyright: ignore[reportAttributeAccessIssue]
