@@ -33,7 +33,6 @@ from scipy import stats
 
 from benchmarks.experiment import FOLDER, KEY, Store
 
-INSTANCE = ["problem", "seed"]
 TARGETS = (0.9, 0.95, 0.99)
 SMALLEST_REGRET = 1e-4
 LEVEL = 0.95

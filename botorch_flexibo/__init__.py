@@ -34,6 +34,7 @@ from botorch_flexibo.policies import (
     RandomPolicy,
     VariancePerCostPolicy,
 )
+from botorch_flexibo.test_functions.base import DecoupledProblem
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "DecoupledCostUtility",
     "DecoupledHistory",
     "DecoupledModelFitter",
+    "DecoupledProblem",
     "EvaluationRequest",
     "FlexiBO",
     "FlexiBOFactory",

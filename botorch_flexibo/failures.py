@@ -231,7 +231,7 @@ class FailureLog:
         )
 
     def believed_costs(self, cost_model: Model, failures: Failures | None) -> Model:
-        r"""Costs per success: failures make an outcome dearer.
+        r"""Costs per success: failures make an outcome more expensive.
 
         Args:
             cost_model: What one attempt is believed to cost.

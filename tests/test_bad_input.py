@@ -739,14 +739,14 @@ BAD_CHOICES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"X_avoid": DESIGNS},
         CandidateGenerationError,
         "Expected at least one pair to choose from, but all pairs of designs and masks"
-        " are measured, pending or dearer than max_cost. Stop, or allow more designs,"
+        " are measured, pending or above max_cost. Stop, or allow more designs,"
         " masks or cost.",
     ),
     "no designs": (
         {"choices": DESIGNS[:0]},
         CandidateGenerationError,
         "Expected at least one pair to choose from, but all pairs of designs and masks"
-        " are measured, pending or dearer than max_cost. Stop, or allow more designs,"
+        " are measured, pending or above max_cost. Stop, or allow more designs,"
         " masks or cost.",
     ),
     "costs unknown": (

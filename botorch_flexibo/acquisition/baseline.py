@@ -99,7 +99,7 @@ class MeasuredBaseline:
             Rows of the same design become one.
         evaluation_mask: A ``n x m``-dim boolean tensor of the outcomes measured there.
         decisive: A ``m``-dim boolean tensor of the outcomes without which a design does
-            not count, typically the dear ones.
+            not count, typically the expensive ones.
         weight: The weight of the improvement against the gain.
         costs: A ``m``-dim tensor of typical costs of measuring each outcome. None takes
             them as equal.

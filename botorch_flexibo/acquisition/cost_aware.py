@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.cost_aware import CostAwareUtility
 from botorch.models.model import Model
 from botorch.sampling.base import MCSampler
@@ -18,7 +19,11 @@ from torch import Tensor
 
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models.cost import CostModel, masked_sum
-from botorch_flexibo.utils.checks import finite_number
+from botorch_flexibo.utils.checks import (
+    check_batch_cost,
+    check_count,
+    finite_number,
+)
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 
@@ -120,7 +125,11 @@ class SharedPrice:
 
     Attributes:
         q: The largest number of measurements per decision.
-        batch_cost: The cost at which a batch ends.
+        batch_cost: The cost at which a batch ends, infinity for no limit.
+
+    Raises:
+        InputDataError: If ``q`` is no whole number of at least 1, or ``batch_cost`` no
+            positive number.
 
     Example:
         >>> SharedPrice(q=8, batch_cost=10.0)(torch.tensor([1.0, 5.0, 40.0]))
@@ -130,6 +139,10 @@ class SharedPrice:
     q: int
     batch_cost: float = torch.inf
 
+    def __post_init__(self) -> None:
+        check_count(self.q, "q")
+        check_batch_cost(self.batch_cost)
+
     def __call__(self, cost: Tensor) -> Tensor:
         """Part of the price for a tensor of costs, of the same shape."""
         return (cost / self.batch_cost).clamp(1 / self.q, 1.0)
@@ -138,11 +151,16 @@ class SharedPrice:
 class DecoupledCostUtility(CostAwareUtility):
     r"""Value per cost, with its own set of measured outcomes for every point.
 
-    ``utility = delta / w(c + decision_cost)`` with ``c`` the sum of the predicted mean
-    costs of all masked (point, outcome) pairs and ``w`` the weighting. A cost model
-    that is a ``CostModel`` says itself what the pairs cost together: a set-up that they
-    share counts once. A non-positive ``delta`` is multiplied instead, so that a dearer
-    twin is never preferred.
+    ``utility = delta / w(c + decision_cost * decision_share(c))`` with ``c`` the sum of
+    the predicted mean costs of all masked (point, outcome) pairs and ``w`` the
+    weighting. A cost model that is a ``CostModel`` says itself what the pairs cost
+    together: a set-up that they share counts once. A non-positive ``delta`` is
+    multiplied instead, so that a more expensive twin is never preferred.
+
+    Attributes:
+        decision_share: The part of the price of a decision that measurements of a cost
+            are charged with: a function of a tensor of costs. It is 1, and a
+            :class:`SharedPrice` while a search fills a batch.
 
     Example:
         >>> from botorch.models.cost import FixedCostModel
@@ -169,8 +187,8 @@ class DecoupledCostUtility(CostAwareUtility):
                 :func:`unweighted` or any positive, non-decreasing function.
             decision_cost: The price of one decision, in the unit of the costs: of
                 waking up the optimiser and whoever measures. It is added once to the
-                cost of a joint batch. With it, a dear measurement that tells much may
-                beat a cheap one that tells little but more per cost. A search that
+                cost of a joint batch. With it, an expensive measurement that tells much
+                may beat a cheap one that tells little but more per cost. A search that
                 fills a batch charges its first pick with a :class:`SharedPrice` and the
                 others with none.
 
@@ -310,3 +328,18 @@ class DecoupledCostUtility(CostAwareUtility):
         # Nothing is divided where it would not count: gradients stay finite.
         utility = deltas / torch.where(gain, divisor, 1.0)
         return torch.where(gain, utility, deltas * divisor)
+
+
+def decoupled_utility(
+    acq_function: AcquisitionFunction,
+) -> DecoupledCostUtility | None:
+    r"""The utility that tells an acquisition function the costs of its pairs.
+
+    Args:
+        acq_function: Any acquisition function.
+
+    Returns:
+        Its ``cost_aware_utility``, or None if that is no :class:`DecoupledCostUtility`.
+    """
+    utility = getattr(acq_function, "cost_aware_utility", None)
+    return utility if isinstance(utility, DecoupledCostUtility) else None

@@ -189,6 +189,10 @@ class FlexiBO(DecoupledAcquisitionFunction):
                 not.
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
+
+        Raises:
+            BotorchTensorDimensionError: If the shapes do not fit.
+            InputDataError: If a tensor has the wrong dtype or a design is not finite.
         """
         set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         rows, region, competing = (

@@ -160,7 +160,7 @@ def _refuse_constraints(constraints: Sequence[object] | None) -> None:
 
 
 def _inputs(training_data: Datasets) -> Tensor:
-    """Distinct designs of all data sets, ``n x d``."""
+    """Designs of all data sets, ``n x d``; several sets share theirs."""
     if isinstance(training_data, SupervisedDataset):
         return training_data.X
     return torch.unique(torch.cat([data.X for data in training_data.values()]), dim=0)

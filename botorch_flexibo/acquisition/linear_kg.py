@@ -29,7 +29,7 @@ from botorch_flexibo.acquisition._inputs import (
     refuse_nan,
     set_pending,
 )
-from botorch_flexibo.utils.checks import check_like, check_mask
+from botorch_flexibo.utils.checks import check_count, check_like, check_mask
 from botorch_flexibo.utils.conditioning import ConditionedGP
 from botorch_flexibo.utils.fronts import MAX_ELEMENTS
 from botorch_flexibo.utils.quadrature import gaussian_quadrature
@@ -86,12 +86,13 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
 
         Raises:
             UnsupportedError: If a model is not a plain exact single-output GP.
-            InputDataError: If ``X_designs`` is not finite or not that of the model, or
-                a tensor has the wrong dtype.
+            InputDataError: If ``X_designs`` is not finite or not that of the model,
+                a tensor has the wrong dtype, or a number is less than 1.
             BotorchTensorDimensionError: If the shapes do not fit.
         """
         if X_evaluation_mask is not None:
             check_mask(X_evaluation_mask, "X_evaluation_mask")
+        check_count(num_scalarizations, "num_scalarizations")
         super().__init__(model=model, X_evaluation_mask=X_evaluation_mask)
         check_designs(X_designs)
         gaussian_quadrature(quadrature_nodes, dim=1)  # refuses less than one node
@@ -121,6 +122,10 @@ class LinearScalarizationKnowledgeGradient(DecoupledAcquisitionFunction):
             X_pending: A ``n' x d``-dim tensor of designs being measured.
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
+
+        Raises:
+            BotorchTensorDimensionError: If the shapes do not fit.
+            InputDataError: If a tensor has the wrong dtype or a design is not finite.
         """
         set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         self._set_gps(

@@ -201,6 +201,10 @@ class qFlexiBOLookahead(DecoupledAcquisitionFunction):
             X_pending: A ``n' x d``-dim tensor of designs being measured.
             X_pending_evaluation_mask: A ``n' x m``-dim boolean tensor of the outcomes
                 being measured. None means all.
+
+        Raises:
+            BotorchTensorDimensionError: If the shapes do not fit.
+            InputDataError: If a tensor has the wrong dtype or a design is not finite.
         """
         set_pending(self, X_pending, X_pending_evaluation_mask, designs=self.X_designs)
         self._condition(self.X_pending, self.X_pending_evaluation_mask)

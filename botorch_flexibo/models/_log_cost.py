@@ -32,7 +32,7 @@ _NOISE_PRIOR = LogNormalPrior(-3.0, 1.5)
 _MIN_VARIANCE = 1e-4
 _GROWTH = 1.1
 # Payments conditioned on: the last ones. Cheap outcomes are paid for many times, and
-# every further row makes all predictions dearer.
+# every further row makes all predictions slower.
 _MAX_ROWS = 128
 
 

@@ -24,8 +24,8 @@ class ResumedCostModel(CostModel):
     cost of one unit, which is learned from the payments. What was trained already is
     read off for ``read_off_cost``. The other outcomes cost the same at all fidelities.
     Of several outcomes that one training gives, the one asked for first pays it at its
-    own rate (of those asked for together the dearest), and the others are read off.
-    Give them the same rate, or a training could be had for the lower one.
+    own rate (of those asked for together the most expensive), and the others are read
+    off. Give them the same rate, or a training could be had for the lower one.
 
     Example:
         >>> import torch
@@ -159,13 +159,13 @@ class ResumedCostModel(CostModel):
         keys = self._keys(paid.X)
         amounts = self._amounts(paid.X).tolist()
         resumed = torch.where(self.resumed_outcomes, paid.costs, torch.nan)
-        dearest = resumed.nan_to_num(nan=-torch.inf).argmax(dim=-1)
+        highest = resumed.nan_to_num(nan=-torch.inf).argmax(dim=-1)
         for k in trained.nonzero().flatten().tolist():
             rest = model._train(keys[k], amounts[k])
-            # Reading off says nothing about the rate; the dearest pays the training.
+            # Reading off says nothing about the rate; the highest cost is the training.
             units[k, self.resumed_outcomes] = torch.nan
             if rest > 0:
-                units[k, dearest[k]] = rest
+                units[k, highest[k]] = rest
         nothing = torch.full_like(paid.setup_costs, torch.nan)
         rates = PaidCosts(keys, paid.costs / units, nothing)
         model.rate_model = self.rate_model.update(rates)

@@ -173,7 +173,7 @@ class EnergyModel:
     leakage and control are left out.
 
     NOTE: activations of more than ``float_bits`` bits move more data than floats. In a
-    layer with few products per output, they can make a shift layer dearer than the
+    layer with few products per output, they can make a shift layer cost more than the
     float layer it replaces.
 
     Attributes:

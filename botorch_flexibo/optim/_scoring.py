@@ -9,7 +9,10 @@ from botorch.acquisition.decoupled import DecoupledAcquisitionFunction
 from torch import Tensor
 
 from botorch_flexibo.acquisition._inputs import refuse_nan
-from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility
+from botorch_flexibo.acquisition.cost_aware import (
+    DecoupledCostUtility,
+    decoupled_utility,
+)
 from botorch_flexibo.acquisition.flexibo import FlexiBO
 from botorch_flexibo.acquisition.linear_kg import LinearScalarizationKnowledgeGradient
 from botorch_flexibo.acquisition.lookahead import qFlexiBOLookahead
@@ -32,10 +35,8 @@ def masked_costs(
     acq_function: DecoupledAcquisitionFunction, X: Tensor, masks: Tensor
 ) -> Tensor | None:
     """Costs of all pairs, ``n x k``, if the acquisition function knows them."""
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if not isinstance(utility, DecoupledCostUtility):
-        return None
-    return utility.mask_costs(X, masks)
+    utility = decoupled_utility(acq_function)
+    return None if utility is None else utility.mask_costs(X, masks)
 
 
 def values_at_costs(

@@ -16,6 +16,7 @@ from botorch.exceptions.errors import CandidateGenerationError
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
+from botorch_flexibo.acquisition.cost_aware import decoupled_utility
 from botorch_flexibo.optim._refinement import refine, spread
 from botorch_flexibo.optim._scoring import masked_costs, masked_values, values_at_costs
 from botorch_flexibo.optim.space import SearchSpace
@@ -140,8 +141,8 @@ class FiniteCandidates:
 
     def _predicted_costs(self) -> Tensor | None:
         """Costs of all pairs. Cost models do not change, they are replaced."""
-        utility = getattr(self._acqf, "cost_aware_utility", None)
-        model = getattr(utility, "cost_model", None)
+        utility = decoupled_utility(self._acqf)
+        model = None if utility is None else utility.cost_model
         if model is None or self._costs[0] is not model:
             costs = masked_costs(self._acqf, self._X, self._masks)
             self._costs = model, costs

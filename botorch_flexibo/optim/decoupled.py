@@ -18,7 +18,11 @@ from botorch.exceptions.errors import (
 from botorch.logging import shape_to_str
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import DecoupledCostUtility, SharedPrice
+from botorch_flexibo.acquisition.cost_aware import (
+    DecoupledCostUtility,
+    SharedPrice,
+    decoupled_utility,
+)
 from botorch_flexibo.models.cost import CostModel
 from botorch_flexibo.optim.candidates import (
     ContinuousCandidates,
@@ -102,7 +106,7 @@ def optimize_acqf_decoupled(
         max_cost: The largest predicted cost of the batch. Needs an acquisition function
             whose ``cost_aware_utility`` is a ``DecoupledCostUtility``.
         batch_cost: A batch ends early once its predicted cost reaches this. With the
-            cost of one dear measurement, cheap ones fill a batch until a dear one is
+            cost of one expensive measurement, cheap ones fill a batch until that is
             worth more. Needs predicted costs, as ``max_cost`` does. With a price of
             the decision, the first pick is charged with its part of it, as one of as
             many measurements like it as fill the batch (``SharedPrice``); the others
@@ -117,6 +121,7 @@ def optimize_acqf_decoupled(
         BotorchTensorDimensionError: If shapes do not fit.
         InputDataError: If a choice is out of bounds, a mask empty, ``q`` below 1,
             ``batch_cost`` not positive, a tensor of the wrong dtype, or a value NaN.
+        InvalidCostError: If a predicted cost is not positive and finite.
         UnsupportedError: If ``acq_function`` is not decoupled, or one-shot on a space
             on which it cannot be optimised.
 
@@ -148,7 +153,9 @@ def optimize_acqf_decoupled(
     kind = ContinuousCandidates if space.choices is None else FiniteCandidates
     with _restored(acq_function) as utility:
         if utility is not None:
-            utility.decision_share = SharedPrice(q, min(batch_cost, max_cost))
+            limit = min(batch_cost, max_cost)
+            if limit > 0:  # else nothing is affordable
+                utility.decision_share = SharedPrice(q, limit)
         _condition_costs(
             acq_function,
             acq_function.X_pending,
@@ -166,7 +173,7 @@ def optimize_acqf_decoupled(
     if not picks:
         raise CandidateGenerationError(
             "Expected at least one pair to choose from, but all pairs of designs and"
-            " masks are measured, pending or dearer than max_cost. Stop, or allow more"
+            " masks are measured, pending or above max_cost. Stop, or allow more"
             " designs, masks or cost."
         )
     return _request(picks)
@@ -234,8 +241,7 @@ def _taken(
     for X, X_mask in ((X_avoid, X_avoid_mask), pending):
         if X is None:
             continue
-        everything = torch.ones(len(X), m, dtype=torch.bool, device=X.device)
-        mask = everything if X_mask is None else X_mask
+        mask = _every_outcome(X, m) if X_mask is None else X_mask
         if mask.shape != (len(X), m):
             raise BotorchTensorDimensionError(
                 f"Expected a mask of shape `{len(X)} x {m}` for the designs to avoid,"
@@ -243,6 +249,11 @@ def _taken(
             )
         pairs.append((X, mask))
     return pairs
+
+
+def _every_outcome(X: Tensor, m: int) -> Tensor:
+    """The mask of measuring all outcomes of ``n x d`` designs, ``n x m``."""
+    return torch.ones(len(X), m, dtype=torch.bool, device=X.device)
 
 
 def _check_masks(masks: Tensor | None, m: int, device: torch.device) -> Tensor:
@@ -285,8 +296,7 @@ def _check_options(
             " no limit."
         )
     check_batch_cost(batch_cost)
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if isinstance(utility, DecoupledCostUtility):
+    if decoupled_utility(acq_function) is not None:
         return
     if min(max_cost, batch_cost) < torch.inf:
         raise InputDataError(
@@ -302,14 +312,12 @@ def _add_pending(
     if acq_function.X_pending is not None:
         previous = acq_function.X_pending_evaluation_mask
         if previous is None:
-            previous = torch.ones(
-                len(acq_function.X_pending), mask.shape[-1], dtype=torch.bool
-            ).to(mask.device)
+            previous = _every_outcome(acq_function.X_pending, mask.shape[-1])
         X = torch.cat([acq_function.X_pending, X])
         mask = torch.cat([previous, mask])
     acq_function.set_X_pending(X, mask)
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if isinstance(utility, DecoupledCostUtility):
+    utility = decoupled_utility(acq_function)
+    if utility is not None:
         utility.decision_cost = 0.0  # paid with the first pick
     _condition_costs(acq_function, X, mask)
 
@@ -318,13 +326,12 @@ def _condition_costs(
     acq_function: DecoupledAcquisitionFunction, X: Tensor | None, mask: Tensor | None
 ) -> None:
     """Take what pending points share with later ones as paid."""
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if X is None or not isinstance(utility, DecoupledCostUtility):
+    utility = decoupled_utility(acq_function)
+    if X is None or utility is None:
         return
     if isinstance(utility.cost_model, CostModel):
         if mask is None:
-            shape = len(X), acq_function.num_outputs
-            mask = torch.ones(shape, dtype=torch.bool, device=X.device)
+            mask = _every_outcome(X, acq_function.num_outputs)
         utility.cost_model = utility.cost_model.with_pending(X, mask)
 
 
@@ -333,9 +340,7 @@ def _restored(
     acq_function: DecoupledAcquisitionFunction,
 ) -> Iterator[DecoupledCostUtility | None]:
     """Put mask, pending points and costs, which it yields, back on exit."""
-    utility = getattr(acq_function, "cost_aware_utility", None)
-    if not isinstance(utility, DecoupledCostUtility):
-        utility = None
+    utility = decoupled_utility(acq_function)
     costs = None
     if utility is not None:
         costs = utility.cost_model, utility.decision_cost, utility.decision_share

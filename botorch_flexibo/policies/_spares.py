@@ -27,8 +27,8 @@ def free_masks(
 
     Returns:
         The ``n x k``-dim costs, a set-up counted once per mask, and the ``n x k``-dim
-        boolean tensor of what is neither measured, in part or as a whole, nor dearer
-        than max_cost.
+        boolean tensor of what is not measured, not even in part, and costs at most
+        max_cost.
     """
     costs = DecoupledCostUtility(state.cost_model).mask_costs(designs, masks)
     check_costs(costs)

@@ -67,8 +67,8 @@ class AcquisitionPolicy(Policy):
                 example a :class:`FlexiBOFactory`.
             q: The number of measurements per decision, chosen greedily.
             batch_cost: A batch ends early once its predicted cost reaches this. With
-                the cost of a dear measurement, one decision asks for many cheap ones
-                or for a single dear one.
+                the cost of an expensive measurement, one decision asks for many cheap
+                ones or for a single expensive one.
             evaluation_masks: A ``k x m``-dim boolean tensor of the masks that compete.
                 None means every outcome on its own.
             options: The effort of the search; its seed is replaced by the state's. To

@@ -18,10 +18,10 @@ from botorch.exceptions.errors import CandidateGenerationError
 from botorch.models.model import Model, ModelList
 from torch import Tensor
 
-from botorch_flexibo.acquisition.cost_aware import check_costs
 from botorch_flexibo.failures import Failures
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import RowIndex
 

@@ -217,7 +217,8 @@ class CoupledPolicy(Policy):
             state: The data so far and what is known about the problem.
 
         Returns:
-            Up to ``q`` distinct designs and the tensor of their values.
+            A ``k x d``-dim tensor of distinct designs, ``k <= q``, and the ``k``-dim
+            tensor of their acquisition values.
 
         Raises:
             CandidateGenerationError: If every design is fully measured.
@@ -305,7 +306,7 @@ class VariancePerCostPolicy(Policy):
 
     The simple strong baseline: the posterior variance of each missing outcome, divided
     by the variance of its data (so that units do not matter) and by its cost. A design
-    whose cheap outcome is known may be chosen again, and then gets the dear one.
+    whose cheap outcome is known may be chosen again, and then gets the expensive one.
 
     Example:
         >>> VariancePerCostPolicy(CoupledPolicy())(model, state).evaluation_mask.sum()

@@ -22,8 +22,8 @@ from botorch_flexibo.policies.base import DecoupledState
 from botorch_flexibo.policies.confidence import ExponentialBeta
 from botorch_flexibo.utils.checks import check_beta, check_count, finite_number
 
-# Outcomes that cost at least this part of the dearest one are decisive, up to rounding:
-# the unit of the costs is to decide nothing.
+# Outcomes that cost at least this part of the most expensive one are decisive, up to
+# rounding: the unit of the costs is to decide nothing.
 _DECISIVE = 0.1 * (1 - 1e-6)
 
 
@@ -36,18 +36,18 @@ class LookaheadFactory:
             it. The default draws one per decision, see :class:`ExponentialBeta`.
         loss: Maps ``beta`` to what is to be reduced, see :class:`HypervolumeLoss`. The
             default adds the expected growth of the front of means to the reduction of
-            the region; it did best in a former battery of ``benchmarks/``.
+            the region (``docs/design.md`` says how the two compared).
         quadrature_nodes: Nodes per measurement.
         num_designs: The largest number of reference designs.
         weighting: Maps costs to divisors, see :class:`DecoupledCostUtility`.
         decision_cost: The price of one decision, in the unit of the costs. What fills a
             batch shares it, see :class:`SharedPrice`.
         improvement_weight: The weight of improving the front of measured designs, see
-            :class:`MeasuredBaseline`; outcomes that cost at least a tenth of the
-            dearest are decisive. 0 values knowledge alone; with ``beta=1.0``, 0.3 has
-            measured more of the front on some recorded tables of ``benchmarks/``. Or a
-            function of the state's ``budget_left``, for runs that explore first and
-            exploit what they know in the end.
+            :class:`MeasuredBaseline`; outcomes that cost at least a tenth of the most
+            expensive one are decisive. 0 values knowledge alone; with ``beta=1.0``, 0.3
+            has measured more of the front on some recorded tables of ``benchmarks/``.
+            Or a function of the state's ``budget_left``, for runs that explore first
+            and exploit what they know in the end.
 
     Example:
         >>> acqf = LookaheadFactory(num_designs=64)(model, state)

@@ -75,8 +75,8 @@ class PABOPolicy(Policy):
 
     NOTE: Single-objective improvement is sought at the ends of the front. Expect less
     hypervolume per evaluation than from :class:`CoupledPolicy`; what PABO saves are
-    fits and acquisition work (``"lead_skip"``) and dear measurements (``"predicted"``).
-    ``DecoupledHistory.effort`` counts them.
+    fits and acquisition work (``"lead_skip"``) and expensive measurements
+    (``"predicted"``). ``DecoupledHistory.effort`` counts them.
 
     It has a memory, forgotten at the first decision of a run; use one per run. Measured
     designs that it does not remember are everyone's.

@@ -19,7 +19,7 @@ from botorch_flexibo.utils.checks import check_beta, check_count, is_count
 Gate = Literal["observed", "predicted", "none"]
 Schedule = Literal["lead_skip", "round_robin"]
 
-# Outcomes at most this much cheaper than the dearest one are expensive too.
+# Outcomes at most this much cheaper than the most expensive one are expensive too.
 _EXPENSIVE_RATIO = 10.0
 
 
@@ -43,7 +43,7 @@ class Supervisor:
         patience: The number of turns in a row that an agent may idle.
         expensive: The objectives that the gate ``"predicted"`` shields. None derives
             them from the believed costs: all but those whose mean cost is at most a
-            tenth of the dearest one's. With equal costs all are expensive.
+            tenth of the most expensive one's. With equal costs all are expensive.
         beta: Optimistic predictions are ``mu + sqrt(beta) sigma``.
 
     Example:

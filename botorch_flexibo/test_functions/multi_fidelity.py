@@ -25,7 +25,7 @@ class DecoupledMOMFBraninCurrin(DecoupledProblem, MOMFBraninCurrin):
 
     which is ``costs[i]`` at the target. The rate 4.8 is that of BoTorch's tutorial on
     multi-objective multi-fidelity optimisation, where the cheapest measurement costs
-    1/120 of the dearest.
+    1/120 of the most expensive.
 
     With ``negate=True`` both outcomes are maximised and the reference point is (0, 0).
     ``max_hv`` is that of the front at ``s = 1``. Measurements at lower fidelities may

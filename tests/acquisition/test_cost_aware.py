@@ -7,8 +7,12 @@ import re
 
 import pytest
 import torch
-from botorch.acquisition.cost_aware import InverseCostWeightedUtility
-from botorch.exceptions.errors import BotorchTensorDimensionError
+from botorch.acquisition.analytic import PosteriorMean
+from botorch.acquisition.cost_aware import (
+    GenericCostAwareUtility,
+    InverseCostWeightedUtility,
+)
+from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.deterministic import GenericDeterministicModel
@@ -24,7 +28,7 @@ from botorch_flexibo.acquisition import (
     per_cost,
     unweighted,
 )
-from botorch_flexibo.acquisition.cost_aware import check_costs
+from botorch_flexibo.acquisition.cost_aware import check_costs, decoupled_utility
 from botorch_flexibo.exceptions import InvalidCostError
 from botorch_flexibo.models import CostModel, SetupCostModel
 from botorch_flexibo.optim import optimize_acqf_decoupled
@@ -333,6 +337,29 @@ def test_measurements_of_a_full_batch_bear_one_price_together(q, batch_cost, dty
         size = min(q, batch_cost / cost.item())
         assert part.item() == pytest.approx(1 / max(1.0, size), rel=1e-6)
     torch.testing.assert_close(utility.with_decision(costs), costs + 6.0 * parts)
+
+
+@pytest.mark.parametrize("q", [0, 1.5, True])
+def test_a_batch_of_no_measurement_is_refused(q):
+    with pytest.raises(InputDataError, match=r"^Expected q >= 1, but got"):
+        SharedPrice(q)
+
+
+@pytest.mark.parametrize("batch_cost", [0.0, -1.0, math.nan])
+def test_a_batch_that_may_cost_nothing_is_refused(batch_cost):
+    with pytest.raises(InputDataError, match=r"^Expected batch_cost > 0, but got"):
+        SharedPrice(2, batch_cost)
+
+
+def test_the_utility_of_an_acquisition_function_is_found():
+    model = fixed_costs(1.0)
+    utility = DecoupledCostUtility(model)
+    acqf = PosteriorMean(model)
+    assert decoupled_utility(acqf) is None
+    acqf.cost_aware_utility = GenericCostAwareUtility(lambda X, deltas: deltas)
+    assert decoupled_utility(acqf) is None
+    acqf.cost_aware_utility = utility
+    assert decoupled_utility(acqf) is utility
 
 
 @pytest.mark.parametrize("price", [-1.0, math.nan, math.inf])

@@ -13,7 +13,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from botorch.exceptions.errors import BotorchTensorDimensionError, UnsupportedError
+from botorch.exceptions.errors import (
+    BotorchTensorDimensionError,
+    InputDataError,
+    UnsupportedError,
+)
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.cost import FixedCostModel
 from botorch.models.map_saas import EnsembleMapSaasSingleTaskGP
@@ -342,6 +346,11 @@ def test_weights_depend_on_the_seed_alone():
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(values[0], values[1])
     assert not torch.allclose(values[0], values[2])
+
+
+def test_no_scalarisation_is_refused():
+    with pytest.raises(InputDataError, match="num_scalarizations >= 1, but got 0"):
+        kg(num_scalarizations=0)
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -401,7 +401,7 @@ def test_no_pair_left_is_an_error():
     with pytest.raises(
         CandidateGenerationError,
         match=r"^Expected at least one pair to choose from, but all pairs of designs"
-        r" and masks are measured, pending or dearer than max_cost\. Stop, or allow"
+        r" and masks are measured, pending or above max_cost\. Stop, or allow"
         r" more designs, masks or cost\.$",
     ):
         optimize_acqf_decoupled(
@@ -465,7 +465,7 @@ def test_a_batch_ends_when_no_pair_fits_into_the_limit(limit):
 
 
 def test_a_limit_below_every_cost_is_an_error():
-    with pytest.raises(CandidateGenerationError, match=r"or dearer than max_cost\."):
+    with pytest.raises(CandidateGenerationError, match=r"or above max_cost\."):
         optimize_acqf_decoupled(
             flexibo(CHOICES, costs=[10.0, 1.0]), BOUNDS, choices=CHOICES, max_cost=0.9
         )
@@ -845,7 +845,7 @@ def test_a_batch_on_a_continuous_space_costs_at_most_the_limit(limit):
     assert request.cost.sum() <= limit
     # What is left pays for no other pair, or the batch is full.
     assert limit - request.cost.sum() < 1.0 or len(request.X) == 6
-    with pytest.raises(CandidateGenerationError, match=r"or dearer than max_cost\."):
+    with pytest.raises(CandidateGenerationError, match=r"or above max_cost\."):
         optimize_acqf_decoupled(acqf, BOUNDS, max_cost=0.99, options=QUICK)
 
 

@@ -119,7 +119,7 @@ def test_no_pair_costs_more_than_max_cost(fitted: Fitted) -> None:
     assert not request.evaluation_mask[:, 0].any()
     assert request.cost is not None
     assert request.cost.tolist() == [1.0] * 6
-    with pytest.raises(CandidateGenerationError, match="dearer than max_cost"):
+    with pytest.raises(CandidateGenerationError, match="above max_cost"):
         policy(model, replace(state, max_cost=0.99))
 
 
