@@ -28,7 +28,7 @@ from botorch_flexibo.ax.inputs import (
 )
 from botorch_flexibo.ax.metadata import Request
 from botorch_flexibo.ax.policies import build_policy, recall, remembered
-from botorch_flexibo.failures import TolerateFailures
+from botorch_flexibo.failures import Failures, TolerateFailures
 from botorch_flexibo.models import CostModel
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import DecoupledState
@@ -171,6 +171,8 @@ class DecoupledGenerator(BoTorchGenerator):
         X_known = X[inside] if inside.any() else X
         failures = inputs.failures.failures(X)
         costs = inputs.failures.believed_costs(self._cost_model(inputs), failures)
+        if failures is not None:
+            failures = _tried_again_inside(failures, space)
         return DecoupledState(
             X=X[inside],
             Y=Y[inside],
@@ -271,6 +273,16 @@ def _is_inside(X: Tensor, space: SearchSpace) -> Tensor:
     for column, values in {**space.discrete_dims, **space.cat_dims}.items():
         inside &= torch.isin(X[:, column], X.new_tensor(values))
     return inside
+
+
+def _tried_again_inside(failures: Failures, space: SearchSpace) -> Failures:
+    """Without further attempts at designs outside the space, nor at copies of them.
+
+    They lie there if the space was changed, or for the time of fixed parameters. What
+    is given up stays so.
+    """
+    kept = failures.given_up | space.is_member(failures.X).unsqueeze(-1)
+    return replace(failures, counts=failures.counts * kept)
 
 
 def _at(X: Tensor, target_fidelities: Mapping[int, float]) -> Tensor:

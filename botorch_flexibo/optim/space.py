@@ -175,17 +175,32 @@ class SearchSpace:
         return keep
 
     def members(self, X: Tensor) -> Tensor:
-        r"""Those designs that have the fixed values and meet the linear constraints.
+        r"""Those designs that lie in the space.
 
         Args:
-            X: A ``n x d``-dim tensor of designs within the bounds.
+            X: A ``n x d``-dim tensor of designs.
 
         Returns:
             A ``k x d``-dim tensor of designs.
         """
+        return X[self.is_member(X)]
+
+    def is_member(self, X: Tensor) -> Tensor:
+        r"""Which designs lie in the space, whether they are among its choices or not.
+
+        Args:
+            X: A ``n x d``-dim tensor of designs.
+
+        Returns:
+            A ``n``-dim boolean tensor: those within the bounds that have allowed
+            separate values and the fixed ones, and meet the linear constraints.
+        """
+        keep = ((X >= self.bounds[0]) & (X <= self.bounds[1])).all(dim=-1)
+        for column, allowed in self._separate_values().items():
+            keep &= _is_allowed(X[:, column], allowed)
         for column, value in self.fixed_features.items():
-            X = X[X[:, column] == value]
-        return self.feasible(X)
+            keep &= X[:, column] == value
+        return keep & self.is_feasible(X)
 
     def sample(self, n: int, seed: int) -> Tensor:
         r"""Scrambled Sobol designs, or the choices of a finite space.
@@ -252,10 +267,8 @@ class SearchSpace:
 
     def _check_separate(self, choices: Tensor) -> None:
         """Refuse choices with a value that is not allowed, but for rounding."""
-        rounding = 1e2 * torch.finfo(choices.dtype).eps
         for column, allowed in self._separate_values().items():
-            gaps = (choices[:, column] - _nearest(choices[:, column], allowed)).abs()
-            wrong = gaps > rounding * allowed.abs().max().clamp_min(1.0)
+            wrong = ~_is_allowed(choices[:, column], allowed)
             if column not in self.fixed_features and wrong.any():
                 raise InputDataError(
                     f"Expected choices with values of column {column} among"
@@ -293,6 +306,12 @@ def _nearest(values: Tensor, allowed: Tensor) -> Tensor:
     below = (above - 1).clamp_min(0)
     is_lower = (x - levels[below]).abs() <= (levels[above] - x).abs()
     return torch.where(is_lower, levels[below], levels[above]).to(values)
+
+
+def _is_allowed(values: Tensor, allowed: Tensor) -> Tensor:
+    """Which values are allowed ones, but for rounding."""
+    rounding = 1e2 * torch.finfo(values.dtype).eps * allowed.abs().max().clamp_min(1.0)
+    return (values - _nearest(values, allowed)).abs() <= rounding
 
 
 def _check_values(column: int, values: Sequence[float], bounds: Tensor) -> None:

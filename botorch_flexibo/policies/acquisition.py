@@ -335,7 +335,7 @@ def _to_complete(state: DecoupledState) -> Tensor:
     """Designs that lack an outcome, those being measured, and those to try again.
 
     While a network is trained, its latency may be measured too: what is pending is not
-    asked for a second time.
+    asked for a second time. Designs outside the space are not measured again.
     """
     designs = [state.X[~state.measured.all(dim=-1)], _pending(state)[0]]
     if state.failures is not None:

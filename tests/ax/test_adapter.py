@@ -26,10 +26,12 @@ from botorch_flexibo.ax import (
     SetupCost,
     complete_measurement,
     fail_measurement,
+    flexibo_generation_strategy,
     get_next_measurements,
     measurements,
 )
 from botorch_flexibo.ax.metadata import experiment_of
+from botorch_flexibo.failures import TolerateFailures
 from tests.ax.helpers import (
     COSTS,
     DEPTH,
@@ -38,6 +40,7 @@ from tests.ax.helpers import (
     WIDTH,
     ParameterConfig,
     attach,
+    bare_client,
     complete,
     decoupled_adapter,
     initialized,
@@ -403,6 +406,62 @@ def test_an_experiment_may_have_all_its_data_outside_the_space() -> None:
         attach(client, {"width": width}, *BOTH)
     (measurement,) = get_next_measurements(client)
     assert 0 <= measurement.parameters["width"] <= 1
+
+
+@pytest.mark.filterwarnings("ignore:Parameterization .* is in out-of-design")
+@pytest.mark.parametrize("is_abandoned", [False, True])
+@pytest.mark.parametrize("acquisition", ["lookahead", "flexibo", "pabo"])
+def test_a_pending_design_outside_the_space_is_no_obstacle(
+    acquisition: str, is_abandoned: bool
+) -> None:
+    client = bare_client(WIDTH, POWERS)
+    options = {} if acquisition == "pabo" else {"num_designs": 8}
+    strategy = flexibo_generation_strategy(
+        {"error": 1.0, "energy": 1.0},
+        n_init=2,
+        acquisition=acquisition,
+        acquisition_options=options,
+    )
+    client.set_generation_strategy(strategy)
+    initialized(client, 2)
+    for width, batch in ((1.2, 6), (0.5, 5)):
+        index = client.attach_trial({"width": width, "batch": batch})
+        if is_abandoned:
+            client.mark_trial_abandoned(index)
+    assert pending_of(client) == [(1.2, BOTH), (0.5, BOTH)]
+    space = experiment_of(client).search_space
+    for measurement in get_next_measurements(client, 2):
+        assert space.check_membership(dict(measurement.parameters))
+
+
+def test_designs_outside_the_space_are_not_tried_again() -> None:
+    """They are outside it for the time of fixed parameters."""
+    client = new_client(WIDTH, DEPTH, n_init=2)
+    initialized(client, 2)
+    (lost,) = get_next_measurements(client, fixed_parameters={"width": 0.75})
+    fail_measurement(client, lost)
+    inside, outside = (next_state(client, width=w).failures for w in (0.75, 0.752))
+    assert inside is not None
+    assert outside is not None
+    assert len(inside.to_retry()) == 1
+    assert len(outside.to_retry()) == 0
+    # Nor is a design close to it, which would have another width than the fixed one.
+    mask, bounds = inside.counts[0] > 0, next_state(client).bounds
+    near = inside.X[0] + 0.002
+    assert torch.equal(inside.original(near, mask, bounds), inside.X[0])
+    assert torch.equal(outside.original(near, mask, bounds), near)
+
+
+def test_what_was_given_up_outside_the_space_stays_so() -> None:
+    client = new_client(
+        WIDTH, DEPTH, n_init=2, failures=TolerateFailures(max_attempts=1)
+    )
+    initialized(client, 2)
+    (lost,) = get_next_measurements(client, fixed_parameters={"width": 0.75})
+    fail_measurement(client, lost)
+    failures = next_state(client, width=0.25).failures
+    assert failures is not None
+    assert failures.given_up.any(dim=-1).tolist() == [True]
 
 
 def paid_of(client: Client) -> list[tuple[float, ...]]:
