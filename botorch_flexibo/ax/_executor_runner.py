@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -19,8 +18,9 @@ from ax.utils.common.result import Ok
 from botorch.exceptions.errors import InputDataError
 
 from botorch_flexibo.ax._execution import Evaluate, ExecutionOptions
-from botorch_flexibo.ax._loop import check_result, tell
+from botorch_flexibo.ax._loop import tell
 from botorch_flexibo.ax._processes import IsolatedProcessPool
+from botorch_flexibo.ax._results import ResultCheck
 from botorch_flexibo.ax._tasks import Dispatcher
 from botorch_flexibo.ax.orchestration import DecoupledMetric, DecoupledRunner, describe
 
@@ -54,11 +54,9 @@ class ExecutorRunner(DecoupledRunner):
         self._pool = None
         if executors is None:
             executors = self._pool = IsolatedProcessPool()
+        self._check = ResultCheck(client)
         self._dispatcher = Dispatcher(
-            evaluate,
-            executors,
-            options=options,
-            check=partial(check_result, client),
+            evaluate, executors, options=options, check=self._check
         )
 
     def __enter__(self) -> ExecutorRunner:
@@ -160,6 +158,7 @@ class ExecutorRunner(DecoupledRunner):
             for job in self._dispatcher.ended():
                 tell(self._client, job, self._options)
                 self._dispatcher.release(job.index)
+            self._check.warn()
         except Exception as error:
             raise AxUnsupportedError(_broken(error)) from error
         for trial in trials:

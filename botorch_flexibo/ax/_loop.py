@@ -14,14 +14,11 @@ from ax.core.base_trial import BaseTrial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import DataRequiredError
 from ax.exceptions.generation_strategy import MaxParallelismReachedException
-from botorch.exceptions.errors import CandidateGenerationError, InputDataError
+from botorch.exceptions.errors import CandidateGenerationError
 
-from botorch_flexibo.ax._execution import (
-    ExecutionOptions,
-    MeasurementResult,
-    as_result,
-)
+from botorch_flexibo.ax._execution import ExecutionOptions
 from botorch_flexibo.ax._interrupts import DeferredInterrupt
+from botorch_flexibo.ax._results import ResultCheck
 from botorch_flexibo.ax._tasks import Dispatcher, Job, Task
 from botorch_flexibo.ax.client import (
     Measurement,
@@ -40,7 +37,7 @@ from botorch_flexibo.ax.metadata import (
 )
 from botorch_flexibo.ax.orchestration import describe
 from botorch_flexibo.ax.payments import believed_costs, told_payment
-from botorch_flexibo.ax.told import Value, check_names, checked_costs, checked_value
+from botorch_flexibo.ax.told import Value
 
 _ERRORS = "flexibo_errors"
 
@@ -54,7 +51,8 @@ class MeasurementReport:
         parameters: The parameters of the design.
         objectives: What was asked for.
         values: What was measured: all that was asked for, a part, or nothing.
-        errors: Why the rest was not, by objective.
+        errors: Why the rest was not, by objective; or why what an objective that was
+            measured is said to have cost is no cost: then the believed one counts.
     """
 
     trial_index: int
@@ -173,8 +171,9 @@ class MeasurementLoop:
         if report.errors and self._options.on_error == "raise":
             error = next(iter(report.errors.values()))
             if self._error is None:
-                names = ", ".join(report.errors)
-                error.add_note(f"Trial {job.index} could not measure {names}.")
+                lost = [name for name in report.errors if name not in report.values]
+                end = f"could not measure {', '.join(lost)}" if lost else "is complete"
+                error.add_note(f"Trial {job.index} {end}.")
                 self._error = error
             self._is_stopping = True
         if self._callback is not None and self._callback(report) is True:
@@ -200,6 +199,7 @@ class ClientFeeder:
         budget: float,
         num_measurements: float,
         options: ExecutionOptions,
+        check: ResultCheck,
     ) -> None:
         """Feeder; first with what is running in the experiment.
 
@@ -208,11 +208,13 @@ class ClientFeeder:
             budget: What may be spent on the experiment.
             num_measurements: How many measurements may be asked for.
             options: Whether to resume, and what things cost.
+            check: What made the results that are told.
         """
         self._client = client
         self._budget = budget
         self._num_left = num_measurements
         self._options = options
+        self._check = check
         self._is_exhausted = False
         self._running: dict[int, Measurement] = {}
         known = open_measurements(client) if options.resume else []
@@ -260,6 +262,7 @@ class ClientFeeder:
         """
         report = tell(self._client, job, self._options)
         self._running.pop(job.index, None)
+        self._check.warn()
         return report
 
     def _ask_client(self, n: int, *, is_idle: bool) -> list[Measurement]:
@@ -284,46 +287,6 @@ class ClientFeeder:
             return True
         committed = sum(item.cost or 0.0 for item in self._running.values())
         return spent(self._client) + committed < self._budget
-
-
-def check_result(
-    client: Client, objectives: tuple[str, ...], returned: object
-) -> tuple[MeasurementResult, dict[str, Exception]]:
-    """What a function returned, as far as it can be told.
-
-    Args:
-        client: The client.
-        objectives: What the function was asked for.
-        returned: What it returned.
-
-    Returns:
-        The result, and why there is no value of the other objectives.
-
-    Raises:
-        InputDataError: If nothing of it is what was asked for.
-        InvalidCostError: If a cost is not positive (0 allowed for a set-up) and finite.
-    """
-    result = as_result(objectives, returned)
-    metrics = experiment_of(client).tracking_metrics
-    tracking = {metric.name for metric in metrics}
-    told = result.values
-    check_names(told, set(objectives) & set(told), tracking)
-    values, faults = {}, {}
-    for name in objectives:
-        try:
-            check_names(told, {name}, set(told))
-            values[name] = checked_value(name, told[name])
-        except InputDataError as error:
-            faults[name] = error
-    if not values:
-        check_names(told, set(objectives), tracking)
-        checked_value(objectives[0], told[objectives[0]])  # raises what is wrong
-    for name in tracking & set(told):
-        values[name] = checked_value(name, told[name])
-    costs, setup = checked_costs(
-        objectives, result.costs, result.setup_cost, may_be_zero=False
-    )
-    return MeasurementResult(values, costs, setup), faults
 
 
 def tell(
@@ -365,7 +328,7 @@ def tell(
     reasons = {name: describe(error) for name, error in errors.items()}
     if not errors:
         complete_measurement(client, job.index, values, costs=costs, setup_cost=setup)
-    elif set(errors) == set(asked) and not told:
+    elif not values and not told:
         reason = "; ".join(dict.fromkeys(reasons.values()))
         fail_measurement(
             client, job.index, reason=reason, costs=costs, setup_cost=setup

@@ -44,7 +44,6 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from functools import partial
 
 from ax.api.client import Client
 from ax.core.metric import Metric
@@ -61,9 +60,9 @@ from botorch_flexibo.ax._loop import (
     ClientFeeder,
     MeasurementLoop,
     MeasurementReport,
-    check_result,
 )
 from botorch_flexibo.ax._processes import IsolatedProcessPool
+from botorch_flexibo.ax._results import ResultCheck
 from botorch_flexibo.ax._tasks import Dispatcher
 from botorch_flexibo.ax.metadata import experiment_of, objective_names
 from botorch_flexibo.utils.checks import check_count, finite_number, is_count
@@ -112,7 +111,9 @@ def run_measurements(
         evaluate: Called with the parameters of a design and the names of the objectives
             to measure; returns their values, or a :class:`MeasurementResult` with what
             they cost. Processes must be able to import it. If the values of some
-            objectives are missing or not finite, the others are told.
+            objectives are missing or not finite, the others are told. What was not
+            asked for is dropped, with one warning per run. Where a cost is none, the
+            value is told with the believed cost, and the error reported.
         executors: What runs it: one executor, or one for each objective. None means
             ``max_parallelism`` processes. Executors are used, not shut down.
         budget: What may be spent on the experiment, in the unit of the costs and as
@@ -159,14 +160,14 @@ def run_measurements(
     _check_limits(budget, num_measurements, max_parallelism)
     _check_functions(evaluate, options, callback)
     with _running(client, executors) as chosen:
-        dispatcher = Dispatcher(
-            evaluate, chosen, options=options, check=partial(check_result, client)
-        )
+        check = ResultCheck(client)
+        dispatcher = Dispatcher(evaluate, chosen, options=options, check=check)
         feeder = ClientFeeder(
             client,
             budget=math.inf if budget is None else budget,
             num_measurements=math.inf if num_measurements is None else num_measurements,
             options=options,
+            check=check,
         )
         loop = MeasurementLoop(
             feeder,

@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
@@ -19,6 +20,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -579,12 +581,21 @@ def test_what_cannot_be_stopped_keeps_its_place() -> None:
     ("returned", "message"),
     [
         (None, "Expected values of"),
-        ({}, "got none for"),
-        ({"error": 1.0, "energy": 1.0, "loss": 1.0}, "got some for"),
+        (
+            {},
+            r"for \['error', 'energy'\], but got none for \['error', 'energy'\], only"
+            r" for \[\]",
+        ),
+        (
+            {"Error": 1.0, 3: 2.0},
+            r"for \['error', 'energy'\], but got none for \['error', 'energy'\], only"
+            r" for \[3, 'Error'\]\. Return each value under the name of its objective",
+        ),
+        (
+            {"Error": 1.0, "energy": math.nan},
+            r"got none for \['error'\], only for \['Error', 'energy'\]",
+        ),
         ({"error": "1", "energy": math.nan}, "Expected a finite number for 'error'"),
-        (({"error": 1.0, "energy": 1.0}, {"error": -1.0}), "finite cost of 'error'"),
-        (({"error": 1.0, "energy": 1.0}, {"loss": 1.0}), "Expected costs of"),
-        (({"error": 1.0, "energy": 1.0}, None, -1.0), "finite cost of 'set-up'"),
         (({"error": 1.0, "energy": 1.0}, 3.0), "Expected values of"),
     ],
 )
@@ -599,7 +610,7 @@ def test_a_wrong_return_fails_the_measurement_at_once(
 
     client = new_client(n_init=1)
     options = ExecutionOptions(retries=3)
-    with pytest.raises((InputDataError, InvalidCostError), match=message):
+    with pytest.raises(InputDataError, match=message):
         run_measurements(client, wrong, threads, num_measurements=1, options=options)
     assert statuses(client) == ["FAILED"]
     assert len(calls) == 1
@@ -621,6 +632,152 @@ def test_the_good_values_of_a_wrong_return_are_kept(
     assert experiment_of(client).lookup_data().df["mean"].tolist() == [1.5]
     assert set(reports[0].errors) == {"energy"}
     assert spent(client) == 21.0
+
+
+def all_metrics(parameters: dict[str, Any], objectives: tuple[str, ...]) -> Any:
+    """A training at the end of which all metrics are known, and what they cost."""
+    names = ("error", "energy")
+    values = {name: value(name, parameters) for name in names}
+    return MeasurementResult({**values, "loss": 0.5}, {"error": 30.0, "energy": 2.0})
+
+
+@contextmanager
+def dropped() -> Iterator[list[str]]:
+    """What warnings say that was not asked for; other warnings stay errors."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", ".*not asked for", RuntimeWarning)
+        yield said
+    said += [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("options", [CONTINUE, ExecutionOptions(retries=2)])
+def test_what_was_not_asked_for_is_dropped_with_one_warning(
+    threads: Executor, options: ExecutionOptions
+) -> None:
+    client = new_client(n_init=3, init_plan=SINGLES)
+    with dropped() as said:
+        reports = run_measurements(
+            client, all_metrics, threads, num_measurements=5, options=options
+        )
+    assert [text.partition(":")[0] for text in said] == [
+        "The function returned ['loss'], not asked for"
+    ]
+    assert statuses(client) == ["COMPLETED"] * 5
+    assert_data_are_right(client)
+    for report in reports:
+        assert set(report.values) == set(report.objectives)
+        assert not report.errors
+    paid = {"error": 30.0, "energy": 2.0}
+    asked = [name for _, names in asked_for(client) for name in names]
+    assert spent(client) == sum(paid[name] for name in asked)
+
+
+def test_the_warning_names_objectives_and_costs_not_asked_for(
+    threads: Executor,
+) -> None:
+    client = new_client(n_init=1, init_plan=[["energy"]])
+
+    def measure(parameters: dict[str, Any], objectives: tuple[str, ...]) -> Any:
+        return {"error": 1.0, "energy": 2.0}, {"energy": 3.0, "board": 4.0}
+
+    with dropped() as said:
+        run_measurements(client, measure, threads, num_measurements=1)
+    assert said == [
+        "The function returned ['board', 'error'], not asked for: only what was asked"
+        " for is kept. If these take time or money, measure no more than the"
+        " objectives that the function is passed."
+    ]
+    assert spent(client) == 3.0
+
+
+def test_a_warning_that_is_an_error_loses_nothing(threads: Executor) -> None:
+    client = new_client(n_init=1)
+    with pytest.raises(RuntimeWarning, match="not asked for"):
+        run_measurements(client, all_metrics, threads, num_measurements=1)
+    assert statuses(client) == ["COMPLETED"]
+    assert_data_are_right(client)
+
+
+def test_a_misspelt_name_fails_its_objective_alone(threads: Executor) -> None:
+    client = new_client(n_init=1)
+    message = r"got none for \['error'\], only for \['Error', 'energy'\]"
+    with dropped() as said, pytest.raises(InputDataError, match=message):
+        run_measurements(
+            client,
+            lambda parameters, objectives: {"Error": 1.0, "energy": 2.0},
+            threads,
+            num_measurements=1,
+        )
+    assert len(said) == 1
+    assert experiment_of(client).lookup_data().df["mean"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("costs", "setup", "at", "message"),
+    [
+        ({"error": -1.0, "energy": 2.0}, None, "error", "finite cost of 'error'"),
+        ({"error": 20.0, "energy": 0.0}, None, "energy", "finite cost of 'energy'"),
+        ({"energy": 2.0}, -1.0, "error", "finite cost of 'set-up'"),
+    ],
+)
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_a_wrong_cost_loses_no_value(
+    threads: Executor,
+    costs: dict[str, float],
+    setup: float | None,
+    at: str,
+    message: str,
+    on_error: str,
+) -> None:
+    client = new_client(n_init=1)
+    told: list[MeasurementReport] = []
+
+    def run() -> None:
+        run_measurements(
+            client,
+            lambda parameters, objectives: (
+                (evaluate(parameters, objectives), costs)
+                + (() if setup is None else (setup,))
+            ),
+            threads,
+            num_measurements=1,
+            options=ExecutionOptions(on_error=on_error),
+            callback=told.append,
+        )
+
+    if on_error == "raise":
+        with pytest.raises(InvalidCostError, match=message) as error:
+            run()
+        assert error.value.__notes__ == ["Trial 0 is complete."]
+    else:
+        run()
+    (report,) = told
+    assert set(report.values) == {"error", "energy"}
+    assert list(report.errors) == [at]
+    assert statuses(client) == ["COMPLETED"]
+    assert_data_are_right(client)
+    # The believed cost counts where none can.
+    assert spent(client) == 20.0 + (1.0 if at == "energy" else 2.0)
+
+
+def test_a_wrong_value_of_a_tracking_metric_loses_no_objective(
+    threads: Executor,
+) -> None:
+    client = new_client(n_init=1)
+    client.configure_tracking_metrics(["seconds"])
+    (report,) = run_measurements(
+        client,
+        lambda parameters, objectives: (
+            evaluate(parameters, objectives) | {"seconds": math.nan}
+        ),
+        threads,
+        num_measurements=1,
+        options=CONTINUE,
+    )
+    assert list(report.errors) == ["seconds"]
+    assert statuses(client) == ["COMPLETED"]
+    assert_data_are_right(client)
 
 
 def test_pairs_with_standard_errors_and_tracking_metrics_are_kept(
@@ -962,6 +1119,15 @@ def test_run_trials_fails_what_fails_and_abandons_nothing(tmp_path: Path) -> Non
     reason = experiment_of(client).trials[died.index(True)].status_reason or ""
     assert "The process of the measurement died" in reason
     assert spent(client) == 4 * 21.0
+
+
+def test_run_trials_drops_what_was_not_asked_for(threads: Executor) -> None:
+    client = new_client(n_init=3, init_plan=SINGLES)
+    with dropped() as said, configure_executor(client, all_metrics, threads):
+        orchestrate(client, 3)
+    assert len(said) == 1
+    assert statuses(client) == ["COMPLETED"] * 3
+    assert_data_are_right(client)
 
 
 def test_run_trials_ends_with_a_broken_pool_and_loses_nothing(tmp_path: Path) -> None:
