@@ -29,6 +29,7 @@ from botorch_flexibo.ax.metadata import (
     experiment_of,
     measured_metrics,
     num_generated,
+    objective_names,
     record_payment,
     request_of,
     strategy_arguments,
@@ -157,6 +158,7 @@ def complete_measurement(
             error. Errors count for metrics that always have one; else the noise is
             learned. Those told with ``client.attach_data`` before may be left out, and
             are replaced otherwise. Tracking metrics of the experiment may be told too.
+            Values of other objectives that came for free go to ``client.attach_data``.
         costs: What each metric really cost, those told before included. None means what
             is believed: where costs are learned, the first guess.
         setup_cost: What setting the design up really cost. None means what is believed.
@@ -172,7 +174,12 @@ def complete_measurement(
     asked = targets(experiment, trial, trial.arms[0])
     known = measured_metrics(experiment).get((trial.index, trial.arms[0].name), set())
     tracking = {metric.name for metric in experiment.tracking_metrics}
-    check_names(values, set(asked) - known, tracking | (set(asked) & known))
+    check_names(
+        values,
+        set(asked) - known,
+        tracking | (set(asked) & known),
+        set(objective_names(experiment)),
+    )
     data = {name: checked_value(name, value) for name, value in values.items()}
     payment = told_payment(client, trial, asked, costs=costs, setup_cost=setup_cost)
     record_payment(trial, payment)

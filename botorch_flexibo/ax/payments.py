@@ -111,8 +111,8 @@ def arm_payments(
 
     Returns:
         The payments by the names of the arms. That of a trial of this package is what
-        was recorded, else what is believed of the metrics asked for; of those measured
-        if the trial is of another strategy.
+        was recorded, else what is believed of the metrics asked for or measured; of
+        those measured if the trial is of another strategy.
     """
     recorded = payment_of(trial)
     if recorded is not None:
@@ -137,15 +137,14 @@ def paid_metrics(
         arm: One of its arms.
 
     Returns:
-        The metrics asked for; those measured if the trial is of another strategy, was
-        abandoned, or never ran.
+        The metrics asked for, then others that were measured; only those measured if
+        the trial is of another strategy, was abandoned, or never ran.
     """
     request = request_of(trial, arm)
     made = not (trial.status.is_abandoned or trial.status.is_stale)
-    if request is not None and made:
-        return request.objectives
+    asked = request.objectives if request is not None and made else ()
     known = measured_metrics(experiment).get((trial.index, arm.name), set())
-    return tuple(name for name in costs.run if name in known)
+    return asked + tuple(n for n in costs.run if n in known and n not in asked)
 
 
 def believed_payment(

@@ -29,13 +29,16 @@ def check_mapping(values: object, name: str) -> None:
         )
 
 
-def check_names(values: object, asked: Set[str], tracking: Set[str]) -> None:
+def check_names(
+    values: object, asked: Set[str], tracking: Set[str], objectives: Set[str]
+) -> None:
     r"""Refuse values of other metrics than those asked for.
 
     Args:
         values: The values by metric.
         asked: The metrics asked for; each needs a value.
         tracking: Metrics that may have one.
+        objectives: Those of the experiment.
 
     Raises:
         InputDataError: If a metric is missing, or one was not asked for, or these are
@@ -49,6 +52,7 @@ def check_names(values: object, asked: Set[str], tracking: Set[str]) -> None:
     told = set(values)
     unknown = sorted(told - asked - tracking, key=str)
     missing = sorted(asked - told)
+    free = " client.attach_data takes values that came for free."
     if unknown or missing:
         raise InputDataError(
             f"Expected values for {sorted(asked)}, but"
@@ -56,6 +60,7 @@ def check_names(values: object, asked: Set[str], tracking: Set[str]) -> None:
             + (" and" if unknown and missing else "")
             + (f" got none for {missing}" if missing else "")
             + ". Tell exactly what the measurement asks for, and tracking metrics."
+            + (free if objectives & set(unknown) else "")
         )
 
 

@@ -337,8 +337,38 @@ def test_an_objective_that_was_not_asked_for_is_refused() -> None:
         lambda: complete_measurement(client, 0, {"error": 1.0, "energy": 1.0}),
         InputDataError,
         "Expected values for ['energy'], but got some for ['error'], not asked for."
-        " Tell exactly what the measurement asks for, and tracking metrics.",
+        " Tell exactly what the measurement asks for, and tracking metrics."
+        " client.attach_data takes values that came for free.",
     )
+
+
+def test_values_that_came_for_free_are_attached_and_not_paid() -> None:
+    client = new_client(n_init=1, init_plan=[["energy"]])
+    (task,) = get_next_measurements(client)
+    client.attach_data(task.trial_index, {"error": 1.0})
+    complete_measurement(client, task, {"energy": 2.0})
+    assert spent(client) == COSTS["energy"]
+    data = experiment_of(client).lookup_data().df
+    assert dict(zip(data["metric_name"], data["mean"], strict=True)) == {
+        "error": 1.0,
+        "energy": 2.0,
+    }
+
+
+@pytest.mark.parametrize("told", [("error",), ("error", "energy"), ("energy",)])
+def test_what_ax_is_told_beyond_what_was_asked_for_is_paid(
+    told: tuple[str, ...],
+) -> None:
+    client = new_client(
+        n_init=1,
+        init_plan=[["energy"]],
+        costs=Costs(COSTS, setup=SetupCost(5.0, ["rate"], ["error"])),
+    )
+    client.configure_tracking_metrics(["size"])
+    (index,) = client.get_next_trials(1)
+    client.complete_trial(index, dict.fromkeys((*told, "size"), 1.0))
+    paid = {"energy": 1.0, **({"error": 20.0 + 5.0} if "error" in told else {})}
+    assert spent(client) == sum(paid.values())
 
 
 def test_tracking_metrics_may_be_told_too() -> None:
