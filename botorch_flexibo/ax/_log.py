@@ -25,18 +25,21 @@ def measurement_log(experiment: Experiment, costs: Costs) -> pd.DataFrame:
         costs: What is believed of costs that were not told.
 
     Returns:
-        A row per arm and metric asked for, or measured in a trial of another strategy:
-        ``trial_index``, ``arm_name``, ``metric_name``, ``mean`` (NaN if it failed),
-        ``cost`` (the set-up with the first metric that shares it) and
-        ``cumulative_cost``.
+        A row per arm and metric asked for or measured: ``trial_index``, ``arm_name``,
+        ``metric_name``, ``mean`` (NaN if it failed), ``sem`` (its standard error, NaN
+        if none was told), ``cost`` (the set-up with the first metric that shares it)
+        and ``cumulative_cost``.
     """
     data = experiment.lookup_data().df
-    means = {
-        (int(row.trial_index), str(row.arm_name), str(row.metric_name)): float(row.mean)  # pyright: ignore
-        for row in data[["trial_index", "arm_name", "metric_name", "mean"]].itertuples(
-            index=False, name="Row"
+    columns = ["trial_index", "arm_name", "metric_name", "mean", "sem"]
+    told = {
+        (int(row.trial_index), str(row.arm_name), str(row.metric_name)): (  # pyright: ignore
+            float(row.mean),  # pyright: ignore
+            float(row.sem),  # pyright: ignore
         )
+        for row in data[columns].itertuples(index=False, name="Row")
     }
+    nothing = (float("nan"), float("nan"))
     rows = []
     for trial in experiment.trials.values():
         if trial.status in _SKIPPED:
@@ -46,22 +49,33 @@ def measurement_log(experiment: Experiment, costs: Costs) -> pd.DataFrame:
             payment = payments.get(arm.name, Payment())
             setup = payment.setup
             for name in paid_metrics(experiment, costs, trial, arm):
-                value = means.get((trial.index, arm.name, name), float("nan"))
+                value = told.get((trial.index, arm.name, name), nothing)
                 cost = payment.costs.get(name, 0.0) + setup
                 setup = 0.0
-                rows.append((trial.index, arm.name, name, value, cost))
-    columns = ["trial_index", "arm_name", "metric_name", "mean", "cost"]
-    frame = pd.DataFrame(rows, columns=columns)
+                rows.append((trial.index, arm.name, name, *value, cost))
+    frame = pd.DataFrame(rows, columns=[*columns, "cost"])
     frame["cumulative_cost"] = frame["cost"].cumsum()
     return frame
 
 
 def measured_table(log: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
-    """The last value of each metric by arm, NaN where not measured."""
+    """The mean of what was measured of each metric by arm, NaN where nothing was.
+
+    As for the models, standard errors count where a metric always has one: then values
+    are weighted by the inverse of their squares, if all at the arm are positive.
+    """
     valid = log.dropna(subset=["mean"])
-    table = valid.pivot_table(
-        index="arm_name", columns="metric_name", values="mean", aggfunc="last"
+    sem, metric, arm = (valid[name] for name in ("sem", "metric_name", "arm_name"))
+    counts = sem.notna().groupby(metric).transform("all")
+    least = pd.Series(sem.groupby([arm, metric]).transform("min"))
+    weight = (least / sem).pow(2).where(counts & least.gt(0), 1.0)
+    total, norm = (
+        valid.assign(part=part).pivot_table(
+            index="arm_name", columns="metric_name", values="part", aggfunc="sum"
+        )
+        for part in (weight * valid["mean"], weight)
     )
+    table = total / norm
     return table.reindex(columns=objectives)
 
 

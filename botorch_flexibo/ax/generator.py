@@ -242,10 +242,22 @@ def _table(datasets: Sequence[SupervisedDataset]) -> tuple[Tensor, Tensor]:
     columns = []
     for dataset in datasets:
         row = index.find(dataset.X)
-        total = X.new_zeros(len(X)).index_add(0, row, dataset.Y.squeeze(-1))
-        count = X.new_zeros(len(X)).index_add(0, row, torch.ones_like(total[row]))
-        columns.append(total / count)  # 0 / 0 is NaN
-    return X, torch.stack(columns, dim=-1)
+        weight = _weights(dataset, row)
+        values = weight * dataset.Y.squeeze(-1)
+        total = X.new_zeros(len(X)).index_add(0, row, values)
+        columns.append(total / X.new_zeros(len(X)).index_add(0, row, weight))
+    return X, torch.stack(columns, dim=-1)  # 0 / 0 is NaN
+
+
+def _weights(dataset: SupervisedDataset, row: Tensor) -> Tensor:
+    """By the inverse of the variances, where those at a design are all positive."""
+    equal = torch.ones_like(dataset.Y.squeeze(-1))
+    if dataset.Yvar is None:
+        return equal
+    variance = dataset.Yvar.squeeze(-1)
+    least = variance.new_full((int(row.max()) + 1,), torch.inf)
+    least = least.scatter_reduce(0, row, variance, "amin")[row]
+    return torch.where(least > 0, least / variance, equal)
 
 
 def _space(

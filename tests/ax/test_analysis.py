@@ -105,6 +105,47 @@ def test_trials_of_another_strategy_count_with_what_was_measured() -> None:
     assert spent(client) == frame["cost"].sum()
 
 
+def test_what_was_measured_beyond_what_was_asked_for_counts() -> None:
+    client = new_client(n_init=1, init_plan=[["energy"]])
+    (index,) = client.get_next_trials(1)
+    client.complete_trial(index, {"error": 1.0, "energy": 2.0})
+    frame = card(CostBreakdown(), client).df.set_index("metric_name")
+    assert frame["cost"].to_dict() == COSTS
+    assert frame["cost"].sum() == spent(client)
+    (index,) = client.get_next_trials(1)  # a model needs two
+    client.complete_trial(index, {"error": 2.0, "energy": 1.0})
+    front = card(DecoupledFront(), client).df
+    assert front["is_measured"].all()
+
+
+@pytest.mark.filterwarnings("ignore:Very small noise values")  # an error of 0
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([1.0, 2.0, 6.0], 3.0),
+        # 1 / SEM^2 is 4, 1 and 1.
+        ([(1.0, 0.5), (2.0, 1.0), (6.0, 1.0)], (4 * 1.0 + 2.0 + 6.0) / 6),
+        ([(1.0, 0.0), (2.0, 1.0), (6.0, 1.0)], 3.0),
+        ([1.0, (2.0, 0.1), (6.0, 1.0)], 3.0),
+    ],
+)
+def test_repeated_values_count_with_their_mean(
+    told: list[float | tuple[float, float]], expected: float
+) -> None:
+    client = new_client(thresholds=["error <= 10", "energy <= 10"])
+    point = {"rate": 0.5, "width": 0.5}
+    for value in told:
+        index = client.attach_trial(dict(point))
+        client.complete_trial(index, {"error": value, "energy": (1.0, 0.1)})
+    for width in (0.0, 0.25):  # dominated
+        index = client.attach_trial({"rate": 0.5, "width": width})
+        client.complete_trial(index, {"error": (9.0, 1.0), "energy": (9.0, 1.0)})
+    front = card(DecoupledFront(), client).df.set_index("arm_name")
+    assert front["error"].iloc[0] == pytest.approx(expected)
+    volumes = card(HypervolumeOverCost(2), client).df["hv_measured"]
+    assert volumes.iloc[-1] == pytest.approx((10 - expected) * (10 - 1))
+
+
 def test_only_the_target_fidelity_counts_as_measured() -> None:
     client = new_client(RATE, DEPTH, fidelity={"depth": 6}, acquisition="lookahead")
     for depth in (1, 2, 6):

@@ -106,6 +106,36 @@ def test_a_metric_measured_twice_counts_with_its_mean() -> None:
     assert sorted(len(d.X) for d in data) == [1, 4]  # the models see every value
 
 
+@pytest.mark.filterwarnings("ignore:Very small noise values")  # an error of 0
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((1.0, 2.0, 2.0), (4 * 100.0 + 300.0 + 800.0) / 6),
+        ((0.0, 2.0, 2.0), 400.0),
+        ((None, 2.0, 2.0), 400.0),
+    ],
+)
+def test_values_with_standard_errors_are_weighted_by_their_precision(
+    errors: tuple[float | None, ...], expected: float
+) -> None:
+    client = new_client(WIDTH, n_init=1)
+    attach(client, {"width": 0.0}, "energy")
+    for width, shift in ((0.5, 0.0), (1.0, 50.0)):
+        for value, error in zip((100.0, 300.0, 800.0), errors, strict=True):
+            index = client.attach_trial({"width": width})
+            told = value + shift
+            client.complete_trial(
+                index, {"error": told if error is None else (told, error)}
+            )
+    state = next_state(client)
+    assert state.X.squeeze(-1).tolist() == [0.5, 1.0, 0.0]
+    assert state.Y[:, 0].tolist() == [
+        pytest.approx(scaled(client, "error", expected)),
+        pytest.approx(scaled(client, "error", expected + 50.0)),
+        pytest.approx(math.nan, nan_ok=True),
+    ]
+
+
 def test_objectives_keep_their_order_beside_tracking_metrics() -> None:
     """Ax sorts metrics by name, and so puts thresholds elsewhere than objectives."""
     client = new_client(
