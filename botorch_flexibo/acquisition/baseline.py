@@ -2,6 +2,7 @@ r"""What a run could hand over now: the designs that are measured."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -103,6 +104,9 @@ class MeasuredBaseline:
         weight: The weight of the improvement against the gain.
         costs: A ``m``-dim tensor of typical costs of measuring each outcome. None takes
             them as equal.
+        forbidden: Which outcomes of ``n x d``-dim designs will never be measured, an
+            ``n x m``-dim boolean tensor. Designs that lack one do not count. None means
+            that all may be.
 
     Example:
         >>> X = torch.rand(3, 2, dtype=torch.double)
@@ -120,6 +124,7 @@ class MeasuredBaseline:
     decisive: Tensor
     weight: float = 0.1
     costs: Tensor | None = None
+    forbidden: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and weight; a design that has several rows gets one."""
@@ -197,8 +202,16 @@ class MeasuredBaseline:
         m = len(self.decisive)
         if evaluation_mask is None:
             evaluation_mask = torch.ones_like(self.decisive).expand(len(X), m)
-        masks = torch.cat([self.evaluation_mask, evaluation_mask.to(self.decisive)])
+        evaluation_mask = evaluation_mask.to(self.decisive) & ~self._is_forbidden(X)
+        masks = torch.cat([self.evaluation_mask, evaluation_mask])
         return replace(self, X=torch.cat([self.X, X]), evaluation_mask=masks)
+
+    def _is_forbidden(self, X: Tensor) -> Tensor:
+        """What will never be measured of designs, ``batch_shape x m``."""
+        if self.forbidden is None:
+            return torch.zeros_like(self.decisive)
+        rows = self.forbidden(X.reshape(-1, X.shape[-1]))
+        return rows.to(self.decisive).reshape(*X.shape[:-1], len(self.decisive))
 
     def front_designs(self) -> list[Tensor]:
         r"""Designs that are past each stage.
@@ -214,16 +227,20 @@ class MeasuredBaseline:
 
         Args:
             X: A ``batch_shape x q x d``-dim tensor of designs.
-            mask: A ``q x m``-dim boolean tensor of the outcomes asked for.
+            mask: A ``q x m``-dim boolean tensor of the outcomes asked for. What several
+                rows ask for at one design counts together, at the first of them.
 
         Returns:
             The progress of ``batch_shape x q`` designs for each of ``stages``.
         """
+        mask = _merged(X, mask)
         known = self._measured(X)
+        lost = self._is_forbidden(X) & ~known
         costs = self.X.new_ones(()) if self.costs is None else self.costs
         steps = []
         for stage in self.stages:
             at_it = _contains(known, stage.before).unsqueeze(-1)
+            at_it = at_it & ~(lost & stage.required).any(dim=-1, keepdim=True)
             lacks = at_it & stage.required & ~known
             is_begun = (known & stage.required).any(dim=-1, keepdim=True)
             is_completed = _contains(mask, lacks).unsqueeze(-1)
@@ -294,6 +311,16 @@ class MeasuredBaseline:
             decisive=self.decisive.to(like.device),
             costs=None if self.costs is None else self.costs.to(like),
         )
+
+
+def _merged(X: Tensor, mask: Tensor) -> Tensor:
+    """What rows ask for; equal ones together at the first, ``batch_shape x q x m``."""
+    if X.shape[-2] == 1:
+        return mask
+    mask = mask.expand(X.shape[-2], -1)
+    same = (X.unsqueeze(-2) == X.unsqueeze(-3)).all(dim=-1)
+    is_first = ~same.tril(diagonal=-1).any(dim=-1, keepdim=True)
+    return ((same.to(X) @ mask.to(X)) > 0) & is_first
 
 
 def _contains(known: Tensor, required: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from botorch.models.model import Model, ModelList
 from torch import Tensor
 
 from botorch_flexibo.failures import Failures
+from botorch_flexibo.models.cost import CostModel
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import SearchSpace
 from botorch_flexibo.utils.costs import check_costs
@@ -154,9 +155,21 @@ class DecoupledState:
         Raises:
             InvalidCostError: If a cost is not positive and finite.
         """
-        costs = posterior_mean(self.cost_model, X).detach()
+        costs = posterior_mean(self.believed_costs, X).detach()
         check_costs(costs)
         return costs
+
+    @property
+    def believed_costs(self) -> Model:
+        """The cost model, once what is being measured has paid for its set-ups."""
+        model, X = self.cost_model, self.X_pending
+        if X is None or not isinstance(model, CostModel):
+            return model
+        mask = self.X_pending_evaluation_mask
+        if mask is None:
+            shape = len(X), self.Y.shape[-1]
+            mask = torch.ones(shape, dtype=torch.bool, device=X.device)
+        return model.with_pending(X, mask)
 
     def known_outcomes(self, X: Tensor) -> Tensor:
         r"""Measured outcomes of given designs.

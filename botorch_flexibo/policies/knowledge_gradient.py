@@ -67,6 +67,8 @@ class HVKGFactory:
                 raw_samples=self.value_samples,
                 return_best_only=True,
                 options={"batch_limit": 5},
+                fixed_features=dict(state.space.fixed_features) or None,
+                inequality_constraints=list(state.space.inequality_constraints) or None,
             )
             # Its inner sampler draws a seed.
             return qHypervolumeKnowledgeGradient(

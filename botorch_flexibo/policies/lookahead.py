@@ -136,10 +136,16 @@ def _baseline(
 ) -> MeasuredBaseline:
     # Not what measured designs cost: their set-ups are paid.
     costs = state.outcome_costs(designs).amax(dim=0)
+    failures = state.failures
+    counted = costs
+    if failures is not None and not failures.closed.all():
+        # Nothing is completed by an outcome that is not asked for any more.
+        counted = costs.masked_fill(failures.closed, 0.0)
     return MeasuredBaseline(
         state.X,
         state.measured,
-        decisive=costs >= _DECISIVE * costs.max(),
+        decisive=counted >= _DECISIVE * counted.max(),
         weight=weight,
         costs=costs,
+        forbidden=None if failures is None else failures.forbidden,
     )

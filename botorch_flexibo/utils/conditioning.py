@@ -109,6 +109,8 @@ class ConditionedGP:
         Raises:
             UnsupportedError: If the input transform changes the number of designs.
         """
+        if self._gp.training:  # transforms would learn from the candidates
+            self._gp.eval()
         inputs = self._expand(self._gp.transform_inputs(X))
         if inputs.shape[-2] != X.shape[-2]:
             raise UnsupportedError(

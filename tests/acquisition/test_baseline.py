@@ -342,6 +342,46 @@ def test_pending_outcomes_of_a_design_count_together() -> None:
     assert len(baseline.with_pending(STRANGERS, None).front_designs()[0]) == 6
 
 
+def test_designs_that_lack_what_will_never_be_measured_do_not_count() -> None:
+    """Given up after failures, as pending or as what is asked for."""
+    lost = STRANGERS[:1]
+
+    def forbidden(X: Tensor) -> Tensor:
+        return (X == lost).all(dim=-1, keepdim=True) & flags(1, 0, 0)
+
+    known = ALL_BUT & False
+    known[0] = flags(1, 1, 0)
+    free = MeasuredBaseline(X, known, flags(1, 1, 0))
+    baseline = MeasuredBaseline(X, known, flags(1, 1, 0), forbidden=forbidden)
+    pending = STRANGERS[:2], flags(1, 1, 0).expand(2, 3)
+    fronts = [b.with_pending(*pending).front_designs()[0] for b in (free, baseline)]
+    assert [len(front) for front in fronts] == [3, 2]
+    assert not (fronts[1] == lost).all(dim=-1).any()
+    begun = [
+        b.with_pending(lost, flags(0, 1, 0).unsqueeze(0)) for b in (free, baseline)
+    ]
+    steps = [b.progress(lost, flags(1, 0, 0).unsqueeze(0)) for b in begun]
+    assert [first.paid.tolist() for first, _ in steps] == [[1.0], [0.0]]
+    assert begun[1].to(X.float()).forbidden is forbidden
+
+
+@pytest.mark.parametrize("q", [2, 3])
+def test_what_rows_of_one_design_ask_for_counts_together(q: int) -> None:
+    """A design in two rows of a batch is worth what it is in one."""
+    known = ALL_BUT & False
+    known[0] = flags(1, 0, 0)
+    baseline = MeasuredBaseline(X, known, flags(1, 1, 1), weight=1.0)
+    acqf = lookahead(3, quadrature_nodes=1)
+    for x, rest in ((X[:1], flags(0, 1, 1)), (STRANGERS[:1], flags(1, 1, 1))):
+        one = improvements(acqf, baseline, x.unsqueeze(0), rest.unsqueeze(0))
+        parts = torch.diag(rest)[rest][:q]
+        parts[-1] |= rest & ~parts.any(dim=0)
+        rows = x.expand(1, len(parts), 2)
+        several = improvements(acqf, baseline, rows, parts)
+        assert one.item() > 1e-3
+        assert several.item() == pytest.approx(one.item(), rel=1e-6)
+
+
 def test_copies_of_a_design_whose_outcomes_are_pending_are_worth_little() -> None:
     acqf, both = lookahead(2), flags(1, 1).unsqueeze(0)
     baseline = MeasuredBaseline(X, ALL_BUT[:, :2] & False, flags(1, 1), weight=1.0)

@@ -379,6 +379,17 @@ def test_choices_have_the_fixed_values_each_once() -> None:
     assert space.sample(1, seed=0).tolist() == expected
 
 
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_members_lie_within_the_bounds_and_have_allowed_values(wrong: int) -> None:
+    space = mixed()
+    inside = torch.tensor([[-0.6, 1.0, 2.0]]).double()
+    assert torch.equal(space.members(inside), inside)
+    outside = inside.clone()
+    outside[0, wrong] = 2.5 if wrong == 1 else 3.0
+    assert len(space.members(outside)) == 0
+    assert len(space.members(inside - torch.tensor([1.0, 0.0, 0.0]).double())) == 0
+
+
 def test_labels_take_part_in_crossover() -> None:
     labels = dict.fromkeys(range(10), (0.0, 5.0))
     space = SearchSpace(

@@ -29,6 +29,7 @@ from botorch_flexibo import (
 )
 from botorch_flexibo.acquisition import unweighted
 from botorch_flexibo.acquisition.lookahead import HypervolumeLoss, qFlexiBOLookahead
+from botorch_flexibo.failures import Failures
 from botorch_flexibo.models.cost import SetupCostModel
 from botorch_flexibo.optim import SearchOptions, SearchSpace
 from botorch_flexibo.policies import (
@@ -38,7 +39,7 @@ from botorch_flexibo.policies import (
     LookaheadFactory,
 )
 from botorch_flexibo.test_functions import DecoupledBraninCurrin
-from tests.policies.helpers import Fitted, fitted_state, pairs, told
+from tests.policies.helpers import Fitted, fitted_state, fixed_costs, pairs, told
 
 COSTS = (10.0, 1.0)
 NUM_CHOICES = 24
@@ -354,6 +355,32 @@ def test_what_is_decisive_goes_by_designs_whose_set_up_is_not_paid(
     assert acqf._baseline is not None
     assert acqf._baseline.decisive.tolist() == [True, False]
     assert LookaheadFactory(improvement_weight=0)(model, state)._baseline is None
+
+
+def test_closed_outcomes_are_not_decisive_and_what_is_given_up_is_forbidden(
+    fitted: Fitted,
+) -> None:
+    model, state = fitted
+    state = replace(state, cost_model=fixed_costs(10.0, 9.0))
+    counts = torch.tensor([[0, 2], [1, 0]])
+    for closed, decisive in (
+        ([False, True], [True, False]),
+        ([False, False], [True, True]),
+        ([True, True], [True, True]),  # the run ends
+    ):
+        failures = Failures(
+            X=state.choices[-2:],
+            counts=counts,
+            max_attempts=2,
+            closed=torch.tensor(closed),
+        )
+        acqf = LookaheadFactory()(model, replace(state, failures=failures))
+        baseline = acqf._baseline
+        assert baseline is not None
+        assert baseline.decisive.tolist() == decisive
+        assert baseline.forbidden is not None
+        lost = baseline.forbidden(state.choices[-2:])
+        assert torch.equal(lost, failures.forbidden(state.choices[-2:]))
 
 
 @pytest.mark.parametrize("dear", [5.0, 1000.0])

@@ -27,6 +27,7 @@ from botorch_flexibo import (
     VariancePerCostPolicy,
     fit_decoupled_model,
 )
+from botorch_flexibo.models import SetupCostModel
 from botorch_flexibo.optim import EvaluationRequest, SearchSpace
 from botorch_flexibo.policies import (
     DecoupledState,
@@ -493,6 +494,34 @@ def test_a_coupled_design_on_a_mixed_space_meets_the_constraints(
         request = policy(model, replace(state, seed=seed))
         assert len(request.X) == 2
         assert space.is_feasible(request.X).all()
+
+
+@SINGULAR
+@pytest.mark.parametrize(
+    "policy",
+    [RandomPolicy(), CoupledPolicy(), VariancePerCostPolicy()],
+    ids=lambda policy: type(policy).__name__,
+)
+def test_a_set_up_that_is_being_made_is_not_charged_again(
+    fitted: Fitted, policy: Policy
+) -> None:
+    model, state = fitted
+    x = state.choices[-1:]
+    costs = SetupCostModel(fixed_costs(1.0, 1.0), fixed_costs(100.0), X_paid=state.X)
+    waiting = replace(
+        state.with_choices(x),
+        cost_model=costs,
+        X_pending=x,
+        X_pending_evaluation_mask=torch.tensor([[True, False]]),
+        max_cost=50.0,
+    )
+    request = policy(model, waiting)
+    assert request.evaluation_mask.tolist() == [[False, True]]
+    assert request.cost is not None
+    assert request.cost.tolist() == [1.0]
+    later = replace(waiting, X_pending_evaluation_mask=None)
+    assert later.believed_costs is not costs
+    assert replace(waiting, X_pending=None).believed_costs is costs
 
 
 @SINGULAR

@@ -199,6 +199,31 @@ def test_the_current_value_of_hvkg_is_the_largest_volume_of_that_many_means(
     assert value == pytest.approx(volumes.max().item(), rel=0.2)
 
 
+# SciPy's search under constraints gives up at kinks; BoTorch starts it again.
+@pytest.mark.filterwarnings("ignore:Optimization failed in `gen_candidates_scipy`")
+@pytest.mark.parametrize("restriction", ["fixed_features", "inequality_constraints"])
+def test_the_current_value_of_hvkg_is_that_of_designs_of_the_space(
+    fitted: Fitted, restriction: str
+) -> None:
+    """Gains of the restricted space would else be compared with the whole."""
+    model, state = fitted
+    constraint = torch.tensor([0]), -torch.ones(1).double(), -0.1  # x0 <= 0.1
+    options = {"fixed_features": {0: 0.05}, "inequality_constraints": [constraint]}
+    space = SearchSpace(state.bounds, **{restriction: options[restriction]})
+    factory = replace(TINY, value_restarts=4, value_samples=64)
+    value = factory(model, replace(state, space=space)).current_value.item()
+    X = space.sample(400, seed=0)
+    if restriction == "fixed_features":
+        assert (X[:, 0] == 0.05).all()
+    with torch.no_grad():
+        means = model.posterior(X).mean
+        pairs = means[torch.randint(len(X), (4000, 2))]
+        best = hypervolume(pairs, state.ref_point).max().item()
+    assert value == pytest.approx(best, rel=0.2)
+    whole = factory(model, state.with_choices(None)).current_value.item()
+    assert value < whole
+
+
 @fantasies
 @pytest.mark.parametrize("paid", [0, 1])
 def test_hvkg_makes_one_decision(fitted: Fitted, paid: int) -> None:

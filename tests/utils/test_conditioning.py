@@ -302,6 +302,19 @@ def test_a_model_in_training_mode_is_taken_as_in_evaluation_mode(make):
     torch.testing.assert_close(mean, expected.reshape(mean.shape), **CLOSE)
 
 
+def test_a_model_that_goes_into_training_mode_later_learns_nothing_from_designs():
+    X = torch.rand(8, 2, generator=torch.Generator().manual_seed(0)).double()
+    model = SingleTaskGP(X, X.sum(-1, keepdim=True), input_transform=Normalize(2))
+    gp = ConditionedGP(model)
+    targets = 3 * X[:4]  # outside the data
+    expected, _ = gp.moments(gp.whiten(targets))
+    model.train()
+    found, _ = gp.moments(gp.whiten(targets))
+    assert torch.equal(found, expected)
+    mean = model.posterior(targets).mean.squeeze(-1)
+    torch.testing.assert_close(mean, expected.reshape(-1), **CLOSE)
+
+
 @ensembles
 def test_members_of_an_ensemble_are_plain_gps(make):
     gp = ConditionedGP(make())

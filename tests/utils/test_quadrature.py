@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 from botorch.exceptions.errors import InputDataError
+from scipy.stats import norm
 
 from botorch_flexibo.utils.quadrature import MAX_NODES, gaussian_quadrature
 
@@ -74,18 +75,35 @@ def test_grids_of_up_to_64_nodes_are_products(num_nodes, dim):
         assert len(torch.unique(column)) == num_nodes
 
 
-@pytest.mark.parametrize(("num_nodes", "dim"), BEYOND)
-def test_beyond_64_nodes_equal_weights_nearly_have_the_normal_moments(num_nodes, dim):
+@pytest.mark.parametrize(("num_nodes", "dim"), [*BEYOND, (2, 16), (2, 17), (2, 100)])
+def test_beyond_64_nodes_polynomials_of_degree_three_are_exact(num_nodes, dim):
     nodes, weights = gaussian_quadrature(num_nodes, dim)
     assert len(nodes) == MAX_NODES
     assert torch.equal(weights, torch.full_like(weights, 1 / MAX_NODES))
-    assert weights @ nodes == pytest.approx(torch.zeros(dim), abs=0.05)
-    # 64 independent draws would be off by sqrt(2 / 64) = 0.18 in the variances.
+    assert (weights @ nodes).tolist() == pytest.approx([0.0] * dim, abs=1e-12)
+    third = torch.einsum("k,ki,kj,kl->ijl", weights, nodes, nodes, nodes)
+    assert third.abs().max().item() < 1e-12
     second = nodes.T @ (weights.unsqueeze(-1) * nodes)
-    assert torch.diagonal(second) == pytest.approx(torch.ones(dim), abs=0.15)
-    assert second - torch.diag_embed(torch.diagonal(second)) == pytest.approx(
-        torch.zeros(dim, dim), abs=0.25
-    )
+    if dim <= 16:
+        away = (second - torch.eye(dim, dtype=torch.float64)).abs()
+        assert away.max().item() < 1e-12
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4, 6])
+@pytest.mark.parametrize("best", [0.0, 0.3, 0.7])
+def test_beyond_64_nodes_what_a_maximum_gains_is_positive_and_near(best, dim):
+    # E[max(b, a z)] - b = |a| (phi(u) - u Phi(-u)) with u = b / |a|: a quantity of
+    # second order, which nodes with a mean of their own would swamp.
+    generator = torch.Generator().manual_seed(dim)
+    nodes, weights = gaussian_quadrature(33, dim)
+    for _ in range(20):
+        a = torch.randn(dim, generator=generator, dtype=torch.float64)
+        a = a / a.norm() * 0.5
+        u = best / 0.5
+        expected = 0.5 * (norm.pdf(u) - u * norm.sf(u))
+        found = (weights * ((nodes @ a).clamp_min(best) - best)).sum().item()
+        assert 0 < found
+        assert found == pytest.approx(expected, abs=0.04)
 
 
 @pytest.mark.parametrize(("num_nodes", "dim"), [*WITHIN, *BEYOND])
