@@ -393,3 +393,77 @@ def refused_unpaid(
 def test_what_builds_no_acquisition_function_is_refused(factory: Any) -> None:
     with pytest.raises(InputDataError, match="Pass for example FlexiBOFactory"):
         AcquisitionPolicy(factory)
+
+
+# --- a reference point of the wrong sign ----------------------------------------------
+
+
+class Lab(DecoupledProblem):
+    """An error between 0 and 0.5 and an energy between 0 and 2, signs turned."""
+
+    dim, num_objectives, continuous_inds = 2, 2, [0, 1]
+    _bounds, _ref_point = [(0.0, 1.0), (0.0, 1.0)], [-0.6, -2.1]
+    outcome_names, cost_unit, knows_truth = ("-error", "-energy"), "min", False
+
+    def __init__(self, ref_point: tuple[float, float] = (-0.6, -2.1)) -> None:
+        self._ref_point = list(ref_point)
+        super().__init__()
+        self.num_measured = 0
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        self.num_measured += int(evaluation_mask.sum())
+        error = (X - 0.3).square().mean(dim=-1)
+        return -torch.stack([error, X.sum(dim=-1)], dim=-1)
+
+    def cost(self, X: Tensor) -> Tensor:
+        return torch.tensor([10.0, 1.0]).to(X).expand(len(X), 2)
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        raise NotImplementedError("only a training tells")
+
+
+def test_an_outcome_far_below_its_reference_is_warned_of_once(tmp_path: Path) -> None:
+    options = {"initial_design": InitialDesign(6), "checkpoint": tmp_path / "r.jsonl"}
+    with pytest.warns(RuntimeWarning) as warned:
+        history = run(Lab((-0.6, 2.1)), budget=90.0, **options)
+    energy = history.Y[:6, 1]
+    assert [str(one.message) for one in warned] == [
+        "Expected values of -energy near or above its reference 2.1, but the best of"
+        f" the first 6 is {energy.max():.6g}, the worst {energy.min():.6g}. Outcomes"
+        " are maximised, and a design counts only where it is above the reference:"
+        " check that what is to be minimised is returned with its sign turned, and"
+        " that _ref_point is given likewise."
+    ]
+    assert warned[0].filename == __file__
+    # Read from the record, it is not said again, as warnings are errors.
+    run(Lab((-0.6, 2.1)), budget=90.0, **options)
+
+
+def test_a_run_left_in_its_initial_design_is_warned_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    class Interrupted(Lab):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            if self.num_measured == 8:
+                raise KeyboardInterrupt
+            return super()._measure(X, evaluation_mask)
+
+    Interrupted.__name__ = "Lab"
+    options = {"initial_design": InitialDesign(6), "checkpoint": tmp_path / "r.jsonl"}
+    history = run(Interrupted((0.6, -2.1)), budget=90.0, **options)
+    assert history.stop_reason == "interrupted"
+    with pytest.warns(RuntimeWarning, match="values of -error near or above its ref"):
+        run(Lab((0.6, -2.1)), budget=90.0, **options)
+
+
+@pytest.mark.parametrize(
+    ("ref_point", "num_designs"),
+    [((-0.6, -2.1), 6), ((0.01, 0.1), 6), ((-0.6, 2.1), 3)],
+    ids=["above", "below by less than the range", "too few to tell"],
+)
+def test_a_rough_start_is_no_reason_to_warn(
+    ref_point: tuple[float, float], num_designs: int
+) -> None:
+    history = run(Lab(ref_point), initial_design=InitialDesign(num_designs))
+    below = ~(history.Y > torch.tensor(ref_point)).any(dim=0)
+    assert bool(below.any()) == (ref_point[1] > 0)
