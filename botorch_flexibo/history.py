@@ -94,7 +94,8 @@ class DecoupledHistory:
     Attributes:
         X: A ``n x d``-dim tensor of the designs asked for, each once.
         Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid or the
-            measurement failed.
+            measurement failed. Of an outcome that a policy of your own measured several
+            times at a design, the last value; all of them are in ``records``.
         records: One record per request.
         stop_reason: Why the run ended: ``"budget"`` (spent), ``"unaffordable"``
             (nothing left that the budget pays for), ``"exhausted"`` (nothing left that
@@ -133,8 +134,11 @@ class DecoupledHistory:
 
     @property
     def num_measurements(self) -> dict[str, int]:
-        """How often each outcome was measured, by name."""
-        counts = (~self.Y.isnan()).sum(dim=0).tolist()
+        """How often each outcome was measured, by name, repetitions included."""
+        counts = [0] * len(self.outcome_names)
+        for record in self.records:
+            for i, measured in enumerate(record.measured):
+                counts[i] += measured
         return dict(zip(self.outcome_names, counts, strict=True))
 
     @property

@@ -174,7 +174,10 @@ def run_decoupled_optimization(
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.
-        strict: Never start what, by the believed costs, the budget cannot pay.
+        strict: Never start what, by the believed costs, the budget cannot pay. It is
+            not exceeded if nothing costs more than is believed. Without a
+            ``cost_model`` nothing is believed of the first design, which is measured
+            whatever it costs, and costs that are learned may be too low.
         on_failure: What is done about measurements that fail. None tolerates them as
             :class:`TolerateFailures` does; :class:`RaiseFailures` raises the first.
         checkpoint: A file in which the run is recorded, and from which it goes on. None

@@ -219,6 +219,19 @@ def test_measurements_are_counted_per_outcome(history: DecoupledHistory) -> None
         assert frame[f"measured_{name}"].sum() == count
 
 
+def test_an_outcome_measured_again_at_a_design_counts_again() -> None:
+    both, costs = (True, True), (1.0, 1.0)
+    again = record(0, (True, False), (5.0, NAN), (1.0, 0.0))
+    history = replace(
+        empty(),
+        X=torch.zeros(1, 2).double(),
+        Y=torch.tensor([[5.0, 2.0]]).double(),
+        records=(record(0, both, (1.0, 2.0), costs), again, again),
+    )
+    assert history.num_measurements == {"error": 3, "energy": 1}
+    assert history.cost_by_outcome == {"error": 3.0, "energy": 1.0}
+
+
 def test_costs_per_outcome_are_summed_in_double_precision(
     history: DecoupledHistory,
 ) -> None:

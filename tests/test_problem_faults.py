@@ -36,7 +36,9 @@ from botorch_flexibo.exceptions import (
     InvalidOutcomesError,
 )
 from botorch_flexibo.failures import TolerateFailures
+from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.policies import (
+    DecoupledState,
     DiscretizedPolicy,
     PABOPolicy,
     Policy,
@@ -467,3 +469,31 @@ def test_a_rough_start_is_no_reason_to_warn(
     history = run(Lab(ref_point), initial_design=InitialDesign(num_designs))
     below = ~(history.Y > torch.tensor(ref_point)).any(dim=0)
     assert bool(below.any()) == (ref_point[1] > 0)
+
+
+# --- measuring again ------------------------------------------------------------------
+
+
+class Repeat(Policy):
+    """Asks for the first design again and again."""
+
+    uses_model = False
+
+    def __call__(self, model: Any, state: DecoupledState) -> EvaluationRequest:
+        return EvaluationRequest(state.X[:1], torch.ones(1, 2, dtype=torch.bool))
+
+
+def test_what_is_measured_again_is_paid_and_counted_and_its_last_value_kept() -> None:
+    class Drifting(Lab):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            Y = super()._measure(X, evaluation_mask)
+            return Y - 0.001 * self.num_measured
+
+    history = run_decoupled_optimization(
+        Drifting(), Repeat(), budget=66.0, initial_design=InitialDesign(3)
+    )
+    assert history.num_measurements == {"-error": 6, "-energy": 6}
+    assert history.total_cost == 66.0
+    again = [record.values for record in history.records if record.design == 0]
+    assert len(set(again)) == 4
+    assert tuple(history.Y[0].tolist()) == again[-1]
