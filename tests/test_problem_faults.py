@@ -497,3 +497,62 @@ def test_what_is_measured_again_is_paid_and_counted_and_its_last_value_kept() ->
     again = [record.values for record in history.records if record.design == 0]
     assert len(set(again)) == 4
     assert tuple(history.Y[0].tolist()) == again[-1]
+
+
+# --- costs of the wrong form ----------------------------------------------------------
+
+
+class PricedBy(Lab):
+    """Its costs are what it is told."""
+
+    def __init__(self, costs: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.costs = costs
+
+    def cost(self, X: Tensor) -> Tensor:
+        return self.costs(X)
+
+
+@pytest.mark.parametrize(
+    ("costs", "got"),
+    [
+        (lambda X: torch.tensor([10.0, 1.0]), r"\(2,\)\. Let .* return `n x m`\."),
+        (lambda X: [10.0, 1.0], r"\(2,\)\. Let .* return `n x m`\."),
+        (lambda X: [["much", 1.0]], r"\[\['much', 1.0\]\]\. Let .* `n x m` tensor\."),
+        (lambda X: None, r"None\. Let .* return an `n x m` tensor\."),
+    ],
+    ids=["one row", "a list", "text", "nothing"],
+)
+def test_costs_of_a_wrong_form_are_refused_before_anything_is_measured(
+    costs: Callable[[Tensor], Any], got: str, tmp_path: Path
+) -> None:
+    problem, path = PricedBy(costs), tmp_path / "run.jsonl"
+    message = rf"^Expected costs of shape \(1, 2\), one per outcome, but got {got}$"
+    with pytest.raises(InvalidCostError, match=message):
+        run(problem, checkpoint=path)
+    assert problem.num_measured == 0
+    assert not path.exists()
+
+
+def test_costs_may_be_a_list_of_rows() -> None:
+    history = run(PricedBy(lambda X: [[10.0, 1.0]] * len(X)))
+    assert trace(history) == trace(run(Lab()))
+
+
+def test_costs_that_are_known_only_after_the_measurement_are_asked_for_then() -> None:
+    def costs(X: Tensor) -> Tensor:
+        if problem.num_measured == 0:
+            raise RuntimeError("nothing was timed yet")
+        return torch.tensor([[10.0, 1.0]]).to(X)
+
+    problem = PricedBy(costs)
+    assert trace(run(problem)) == trace(run(Lab()))
+
+
+def test_costs_that_are_drawn_leave_the_random_state_of_the_caller_alone() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        run(PricedBy(lambda X: 5 + torch.rand(len(X), 2).to(X)))
+        assert torch.equal(torch.rand(1), expected)
