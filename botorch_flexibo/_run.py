@@ -180,6 +180,8 @@ class Run:
             max_hv=max_hv,
             effort=self._effort,
             closed_outcomes=dict(self._measuring.closed),
+            ref_point=self._problem.ref_point.clone(),
+            target_fidelities=dict(self._problem.target_fidelities),
         )
 
     # --- deciding ---------------------------------------------------------------------

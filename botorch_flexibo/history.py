@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 import torch
+from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from botorch_flexibo.policies.base import Effort
+from botorch_flexibo.policies.base import Effort, at_target
 
 # Columns of `to_pandas` beside those of designs and outcomes.
 _COLUMNS = frozenset(
@@ -109,6 +110,9 @@ class DecoupledHistory:
         effort: All that the policy reports to have done, decisions that found nothing
             to measure included. Zeros for policies that report nothing.
         closed_outcomes: Outcomes that are not measured any more, with the reason.
+        ref_point: A ``m``-dim tensor, the reference point. None if there is none.
+        target_fidelities: The columns of designs that are fidelities, with their
+            targets.
     """
 
     X: Tensor
@@ -121,6 +125,8 @@ class DecoupledHistory:
     max_hv: float = float("nan")
     effort: Effort = field(default_factory=Effort)
     closed_outcomes: Mapping[str, str] = field(default_factory=dict)
+    ref_point: Tensor | None = None
+    target_fidelities: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> float:
@@ -157,6 +163,35 @@ class DecoupledHistory:
         table = torch.tensor(paid, dtype=torch.float64)
         sums = table.reshape(-1, len(self.outcome_names)).sum(dim=0)
         return dict(zip(self.outcome_names, sums.tolist(), strict=True))
+
+    def front(self) -> tuple[Tensor, Tensor]:
+        r"""The best designs that were measured, as they were measured.
+
+        Designs whose outcomes are all measured, at their target fidelity if there are
+        fidelities, above the reference point in all outcomes, and that no other such
+        design dominates. Noise is not removed, and what a model predicts takes no part:
+        for that see :func:`~botorch_flexibo.optim.identified_front`.
+
+        Returns:
+            A ``k x d``-dim tensor of designs and a ``k x m``-dim tensor of their
+            outcomes, maximised, in the order of ``X``. Designs with equal outcomes are
+            all in it.
+
+        Example:
+            >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+            >>> history = run_decoupled_optimization(
+            ...     problem, RandomPolicy(), budget=120.0
+            ... )
+            >>> X, Y = history.front()
+            >>> bool((Y > history.ref_point).all())
+            True
+        """
+        counts = ~self.Y.isnan().any(dim=-1) & at_target(self.X, self.target_fidelities)
+        if self.ref_point is not None:
+            counts &= (self.Y > self.ref_point).all(dim=-1)
+        X, Y = self.X[counts], self.Y[counts]
+        best = is_non_dominated(Y, deduplicate=False)
+        return X[best], Y[best]
 
     def to_pandas(self) -> pd.DataFrame:
         r"""One row per request.

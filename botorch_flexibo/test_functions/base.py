@@ -141,11 +141,19 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
         self._negate = value
 
     def _refuse_if_ignored(self, name: str, default: object, value: object) -> None:
-        """Refuse what only ``forward`` applies if ``_measure`` does without it.
+        r"""Refuse what only ``forward`` applies if ``_measure`` does without it.
 
         A class that derives from a complete problem may override ``_measure`` around
         that of the problem, by ``super()``. If all there is to derive from is abstract,
         what it returns is what it measured.
+
+        Args:
+            name: The name of the option.
+            default: The value that changes nothing.
+            value: The value that was passed.
+
+        Raises:
+            InputDataError: If the option would be ignored.
         """
         mro = type(self).__mro__
         own = [k for k, c in enumerate(mro) if "_measure" in vars(c)]
