@@ -232,14 +232,26 @@ def fails(X: Tensor) -> Tensor:
     raise OSError("billing: timeout")
 
 
+def later(cost: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    """Of the right form before anything is measured, and not afterwards."""
+    calls: list[Tensor] = []
+
+    def changing(X: Tensor) -> Any:
+        calls.append(X)
+        return X.new_ones(len(X), 2) if len(calls) == 1 else cost(X)
+
+    return changing
+
+
 @pytest.mark.parametrize(
     ("cost", "kind"),
     [
         (fails, OSError),
-        (lambda X: X.new_ones(len(X), 3), InvalidCostError),
-        (lambda X: X.new_ones(len(X), 1), InvalidCostError),
+        (later(lambda X: X.new_ones(len(X), 3)), InvalidCostError),
+        (later(lambda X: X.new_ones(len(X), 1)), InvalidCostError),
+        (later(lambda X: "much"), InvalidCostError),
     ],
-    ids=["raises", "wide", "narrow"],
+    ids=["raises", "wide", "narrow", "no number"],
 )
 def test_what_was_measured_is_told_if_its_cost_is_not_known(
     cost: Callable[[Tensor], Tensor], kind: type[Exception]
