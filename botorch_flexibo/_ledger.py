@@ -150,7 +150,10 @@ class Ledger:
         self._paid[count] = self._paid.new_tensor(answer.costs)
 
     def _keep_values(self, X: Tensor, answer: Answer) -> int:
-        """Row of the design, with the values that were measured now."""
+        """Row of the design, with the values that were measured now.
+
+        They replace earlier ones: no policy of this package measures a pair again.
+        """
         row = self._rows.setdefault(tuple(X[0].tolist()), len(self._rows))
         if row == len(self.X):
             self.X = torch.cat([self.X, X])

@@ -2,6 +2,7 @@ r"""The measuring part of a run: ask, record, pay, and note what failed."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -31,6 +32,8 @@ from botorch_flexibo.utils.seeds import seeded
 
 # So many decisions in a row that ask only for what is given up end the run.
 _MAX_IDLE = 10
+# Fewer values of an outcome than this are not compared with its reference.
+_MIN_JUDGED = 4
 _NO_EFFORT = Effort()
 
 
@@ -41,6 +44,7 @@ class Measuring:
         ledger: What was measured and paid.
         failures: What failed.
         closed: The outcomes that are not measured any more, with the reason.
+        measured_now: Whether something was measured, and not read from a record.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Measuring:
         """
         self.ledger = Ledger(problem)
         self.closed: dict[str, str] = {}
+        self.measured_now = False
         self._reraise = isinstance(rule, RaiseFailures)
         self.failures = FailureLog(
             problem.num_objectives,
@@ -133,6 +138,39 @@ class Measuring:
         """What policies are told of failures, None if there were none."""
         return self.failures.failures(self.ledger.X)
 
+    def check_reference(self, ref_point: Tensor, *, stacklevel: int) -> None:
+        r"""Warn of outcomes whose values all lie far below their reference.
+
+        A rough start may well lie below the reference point, and is to get there. But a
+        reference whose sign was not turned with that of its outcome lies as far above
+        zero as the values lie below it: the best value is then further from it than
+        from the worst one. So that is when to warn. The range of few values is small by
+        chance: they are not judged.
+
+        Args:
+            ref_point: A ``m``-dim tensor.
+            stacklevel: Of the warning, as seen from here.
+        """
+        for i, name in enumerate(self._names):
+            values = self.ledger.Y[:, i]
+            values = values[~values.isnan()]
+            if len(values) < _MIN_JUDGED:
+                continue
+            worst, best = (float(value) for value in values.aminmax())
+            reference = float(ref_point[i])
+            if reference - best <= best - worst:
+                continue
+            warnings.warn(
+                f"Expected values of {name} near or above its reference"
+                f" {reference:.6g}, but the best of the first {len(values)} is"
+                f" {best:.6g}, the worst {worst:.6g}. Outcomes are maximised, and a"
+                " design counts only where it is above the reference: check that what"
+                " is to be minimised is returned with its sign turned, and that"
+                " _ref_point is given likewise.",
+                RuntimeWarning,
+                stacklevel=stacklevel + 1,
+            )
+
     def missing(
         self, initial: EvaluationRequest, cost_model: Model | None
     ) -> EvaluationRequest | None:
@@ -189,6 +227,7 @@ class Measuring:
     def _answer(self, X: Tensor, mask: Tensor, seed: int) -> Answer:
         answer = self._record.answer(mask.shape[-1])
         if answer is None:
+            self.measured_now = True
             with seeded(seed):
                 answer = self.ledger.ask(X, mask, reraise=self._reraise)
             self._record.add_answer(answer)

@@ -115,6 +115,8 @@ class Run:
             # Negative: another random stream than that of any decision.
             retry = self._measurement_seed(-len(self._ledger.records))
             self._measure(self._recorded(Decision(number=0, request=missing)), retry)
+        if self._measuring.measured_now:  # else it was warned of then
+            self._measuring.check_reference(self._problem.ref_point, stacklevel=4)
         self._for_decisions = self._options.budget - self._ledger.spent
         self._learn(fit=fit)
 
@@ -178,6 +180,8 @@ class Run:
             max_hv=max_hv,
             effort=self._effort,
             closed_outcomes=dict(self._measuring.closed),
+            ref_point=self._problem.ref_point.clone(),
+            target_fidelities=dict(self._problem.target_fidelities),
         )
 
     # --- deciding ---------------------------------------------------------------------

@@ -115,14 +115,47 @@ def evaluate(
 
 def _prices(problem: DecoupledProblem, X: Tensor, mask: Tensor) -> Tensor:
     """True costs, ``1 x m``, 0 where nothing is measured."""
-    costs = problem.cost(X.clone())
-    if costs.shape != mask.shape:
-        raise InvalidCostError(
-            f"Expected costs of shape {tuple(mask.shape)}, one per outcome, but got"
-            f" {tuple(costs.shape)}. Let the problem's cost return `n x m`."
-        )
+    costs = _as_costs(problem.cost(X.clone()), mask.shape, X)
     check_costs(costs[mask])
     return torch.where(mask, costs, 0.0)
+
+
+def _as_costs(costs: object, shape: Sequence[int], X: Tensor) -> Tensor:
+    """What a problem returned as costs, which may be nested lists of numbers."""
+    if not isinstance(costs, Tensor):
+        try:
+            costs = torch.as_tensor(costs, dtype=X.dtype, device=X.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidCostError(
+                f"Expected costs of shape {tuple(shape)}, one per outcome, but got"
+                f" {costs!r}. Let the problem's cost return an `n x m` tensor."
+            ) from error
+    if costs.shape != shape:
+        raise InvalidCostError(
+            f"Expected costs of shape {tuple(shape)}, one per outcome, but got"
+            f" {tuple(costs.shape)}. Let the problem's cost return `n x m`."
+        )
+    return costs
+
+
+def check_form_of_costs(problem: DecoupledProblem, X: Tensor) -> None:
+    r"""Refuse costs of a wrong kind or shape, before a measurement is paid.
+
+    Only their form: what a measurement costs may be known only once it is made, and a
+    ``cost`` that cannot be asked before is asked then.
+
+    Args:
+        problem: The problem.
+        X: A ``1 x d``-dim tensor: a design.
+
+    Raises:
+        InvalidCostError: If ``cost`` returns no ``1 x m`` table of numbers.
+    """
+    try:
+        costs = problem.cost(X.clone())
+    except Exception:
+        return
+    _as_costs(costs, (1, problem.num_objectives), X)
 
 
 def note_values(error: Exception, X: Tensor, values: Sequence[float]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 import torch
+from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from botorch_flexibo.policies.base import Effort
+from botorch_flexibo.policies.base import Effort, at_target
 
 # Columns of `to_pandas` beside those of designs and outcomes.
 _COLUMNS = frozenset(
@@ -94,7 +95,8 @@ class DecoupledHistory:
     Attributes:
         X: A ``n x d``-dim tensor of the designs asked for, each once.
         Y: A ``n x m``-dim tensor of outcomes (maximised), NaN where nobody paid or the
-            measurement failed.
+            measurement failed. Of an outcome that a policy of your own measured several
+            times at a design, the last value; all of them are in ``records``.
         records: One record per request.
         stop_reason: Why the run ended: ``"budget"`` (spent), ``"unaffordable"``
             (nothing left that the budget pays for), ``"exhausted"`` (nothing left that
@@ -108,6 +110,9 @@ class DecoupledHistory:
         effort: All that the policy reports to have done, decisions that found nothing
             to measure included. Zeros for policies that report nothing.
         closed_outcomes: Outcomes that are not measured any more, with the reason.
+        ref_point: A ``m``-dim tensor, the reference point. None if there is none.
+        target_fidelities: The columns of designs that are fidelities, with their
+            targets.
     """
 
     X: Tensor
@@ -120,6 +125,8 @@ class DecoupledHistory:
     max_hv: float = float("nan")
     effort: Effort = field(default_factory=Effort)
     closed_outcomes: Mapping[str, str] = field(default_factory=dict)
+    ref_point: Tensor | None = None
+    target_fidelities: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> float:
@@ -133,8 +140,11 @@ class DecoupledHistory:
 
     @property
     def num_measurements(self) -> dict[str, int]:
-        """How often each outcome was measured, by name."""
-        counts = (~self.Y.isnan()).sum(dim=0).tolist()
+        """How often each outcome was measured, by name, repetitions included."""
+        counts = [0] * len(self.outcome_names)
+        for record in self.records:
+            for i, measured in enumerate(record.measured):
+                counts[i] += measured
         return dict(zip(self.outcome_names, counts, strict=True))
 
     @property
@@ -153,6 +163,35 @@ class DecoupledHistory:
         table = torch.tensor(paid, dtype=torch.float64)
         sums = table.reshape(-1, len(self.outcome_names)).sum(dim=0)
         return dict(zip(self.outcome_names, sums.tolist(), strict=True))
+
+    def front(self) -> tuple[Tensor, Tensor]:
+        r"""The best designs that were measured, as they were measured.
+
+        Designs whose outcomes are all measured, at their target fidelity if there are
+        fidelities, above the reference point in all outcomes, and that no other such
+        design dominates. Noise is not removed, and what a model predicts takes no part:
+        for that see :func:`~botorch_flexibo.optim.identified_front`.
+
+        Returns:
+            A ``k x d``-dim tensor of designs and a ``k x m``-dim tensor of their
+            outcomes, maximised, in the order of ``X``. Designs with equal outcomes are
+            all in it.
+
+        Example:
+            >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))
+            >>> history = run_decoupled_optimization(
+            ...     problem, RandomPolicy(), budget=120.0
+            ... )
+            >>> X, Y = history.front()
+            >>> bool((Y > history.ref_point).all())
+            True
+        """
+        counts = ~self.Y.isnan().any(dim=-1) & at_target(self.X, self.target_fidelities)
+        if self.ref_point is not None:
+            counts &= (self.Y > self.ref_point).all(dim=-1)
+        X, Y = self.X[counts], self.Y[counts]
+        best = is_non_dominated(Y, deduplicate=False)
+        return X[best], Y[best]
 
     def to_pandas(self) -> pd.DataFrame:
         r"""One row per request.

@@ -18,6 +18,7 @@ from botorch_flexibo._header import run_header
 from botorch_flexibo._run import Run, RunOptions
 from botorch_flexibo.callbacks import Callback
 from botorch_flexibo.checkpoint import RunRecord, open_record
+from botorch_flexibo.evaluation import check_form_of_costs
 from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.failures import FailureRule, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory, is_column
@@ -30,6 +31,7 @@ from botorch_flexibo.utils.checks import check_seed, finite_number, is_count
 from botorch_flexibo.utils.costs import check_costs
 from botorch_flexibo.utils.posterior import posterior_mean
 from botorch_flexibo.utils.rows import unique_rows
+from botorch_flexibo.utils.seeds import seeded
 
 # Where drawn designs are the same, so many times as many are drawn.
 _MANY = 32
@@ -174,7 +176,10 @@ def run_decoupled_optimization(
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.
-        strict: Never start what, by the believed costs, the budget cannot pay.
+        strict: Never start what, by the believed costs, the budget cannot pay. It is
+            not exceeded if nothing costs more than is believed. Without a
+            ``cost_model`` nothing is believed of the first design, which is measured
+            whatever it costs, and costs that are learned may be too low.
         on_failure: What is done about measurements that fail. None tolerates them as
             :class:`TolerateFailures` does; :class:`RaiseFailures` raises the first.
         checkpoint: A file in which the run is recorded, and from which it goes on. None
@@ -190,6 +195,8 @@ def run_decoupled_optimization(
         InputDataError: If the budget is not positive and finite, the seed no whole
             number, a design not in the space, or an argument of the wrong kind.
         BotorchTensorDimensionError: If ``choices`` is not ``n x d``.
+        InvalidCostError: If a cost is none: its kind and shape are checked before
+            anything is measured, its value once it is to be paid.
         ExperimentLockedError: If another process is writing the checkpoint.
         ExperimentStorageError: If the checkpoint is of another run, is damaged or
             cannot be written.
@@ -229,6 +236,8 @@ def run_decoupled_optimization(
     request = initial.request(
         problem, cost_model, options.seed, choices=options.choices
     )
+    with seeded(0):  # a cost may be drawn
+        check_form_of_costs(problem, request.X[:1])
     header = run_header(problem, policy, options, initial_design=asdict(initial))
     with open_record(checkpoint, header) as record:
         return _run(problem, policy, request, options, record, callbacks)

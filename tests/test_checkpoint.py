@@ -462,6 +462,42 @@ def test_the_record_of_another_run_is_refused_and_the_difference_named(
     assert path.read_bytes() == content
 
 
+def test_another_budget_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    path = path_in(tmp_path)
+    small(path)
+    advice = (
+        r" or use another file\. The budget of a run is fixed: one that is to get more"
+        r" later is started with the most it may ever spend, and ended earlier by a"
+        r" callback\.$"
+    )
+    with pytest.raises(ExperimentStorageError, match=advice):
+        small(path, budget=21.0)
+    with pytest.raises(ExperimentStorageError, match=r" or use another file\.$"):
+        small(path, seed=1)
+
+
+@pytest.mark.parametrize("name", ["random", "pabo", "batches"])
+def test_a_run_ended_at_a_limit_goes_on_when_the_limit_is_raised(
+    name: str, tmp_path: Path
+) -> None:
+    path, case = path_in(tmp_path), CASES[name]
+    whole = case.run()
+    spent = [record.cumulative_cost for record in whole.records]
+    start = sum(record.decision == 0 for record in whole.records)
+    limit = spent[start]
+
+    def enough(history: DecoupledHistory) -> bool:
+        return history.total_cost >= limit
+
+    first = case.run(checkpoint=path, callbacks=[enough])
+    assert first.stop_reason == "callback"
+    assert start < len(first.records) < len(whole.records)
+    limit = math.inf
+    assert trace(case.run(checkpoint=path, callbacks=[enough])) == trace(whole)
+    answers = [line for line in path.read_text().splitlines() if '"answer"' in line]
+    assert len(answers) == len(whole.records)
+
+
 def test_the_record_of_another_problem_or_policy_is_refused(tmp_path: Path) -> None:
     path = path_in(tmp_path)
     case = Case(RandomPolicy, budget=20.0)

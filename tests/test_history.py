@@ -6,13 +6,18 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import moocore
 import pandas as pd
 import pytest
 import torch
 
-from botorch_flexibo import DecoupledHistory
+from botorch_flexibo import DecoupledHistory, RandomPolicy, run_decoupled_optimization
 from botorch_flexibo.history import RequestRecord
 from botorch_flexibo.policies.base import Effort
+from botorch_flexibo.test_functions import (
+    DecoupledBraninCurrin,
+    DecoupledMOMFBraninCurrin,
+)
 
 NAN = math.nan
 
@@ -219,6 +224,19 @@ def test_measurements_are_counted_per_outcome(history: DecoupledHistory) -> None
         assert frame[f"measured_{name}"].sum() == count
 
 
+def test_an_outcome_measured_again_at_a_design_counts_again() -> None:
+    both, costs = (True, True), (1.0, 1.0)
+    again = record(0, (True, False), (5.0, NAN), (1.0, 0.0))
+    history = replace(
+        empty(),
+        X=torch.zeros(1, 2).double(),
+        Y=torch.tensor([[5.0, 2.0]]).double(),
+        records=(record(0, both, (1.0, 2.0), costs), again, again),
+    )
+    assert history.num_measurements == {"error": 3, "energy": 1}
+    assert history.cost_by_outcome == {"error": 3.0, "energy": 1.0}
+
+
 def test_costs_per_outcome_are_summed_in_double_precision(
     history: DecoupledHistory,
 ) -> None:
@@ -282,3 +300,84 @@ def test_failed_measurements_are_in_the_table_with_their_reason_and_price() -> N
     assert frame["failure_error"].tolist() == ["ValueError: no", ""]
     assert frame["failure_energy"].tolist() == ["", ""]
     assert frame["measured_error"].tolist() == [False, True]
+
+
+# --- the front ------------------------------------------------------------------------
+
+
+def brute_force_front(
+    X: list[list[float]],
+    Y: list[list[float]],
+    ref_point: list[float],
+    targets: dict[int, float],
+) -> list[int]:
+    """Rows of the front, by comparing each design with each other."""
+
+    def counts(x: list[float], y: list[float]) -> bool:
+        complete = not any(math.isnan(value) for value in y)
+        there = all(x[column] == target for column, target in targets.items())
+        return (
+            complete and there and all(a > b for a, b in zip(y, ref_point, strict=True))
+        )
+
+    def dominates(a: list[float], b: list[float]) -> bool:
+        return a != b and all(p >= q for p, q in zip(a, b, strict=True))
+
+    rows = [k for k, (x, y) in enumerate(zip(X, Y, strict=True)) if counts(x, y)]
+    return [k for k in rows if not any(dominates(Y[j], Y[k]) for j in rows)]
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+@pytest.mark.parametrize("targets", [{}, {1: 1.0}], ids=["plain", "fidelities"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_is_that_of_comparing_all_designs(
+    m: int, targets: dict[int, float], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randint(0, 2, (40, 3), generator=generator).double()
+    X[:, 0] = torch.arange(40)  # designs are different
+    Y = torch.randint(-2, 6, (40, m), generator=generator).double()
+    Y[torch.rand(40, m, generator=generator) < 0.2] = NAN
+    history = replace(
+        empty(), X=X, Y=Y, ref_point=torch.zeros(m).double(), target_fidelities=targets
+    )
+    rows = brute_force_front(X.tolist(), Y.tolist(), [0.0] * m, targets)
+    designs, outcomes = history.front()
+    assert torch.equal(designs, X[rows])
+    assert torch.equal(outcomes, Y[rows])
+    without = replace(history, ref_point=None).front()[0]
+    rows = brute_force_front(X.tolist(), Y.tolist(), [-math.inf] * m, targets)
+    assert torch.equal(without, X[rows])
+
+
+def test_designs_with_equal_outcomes_are_all_in_the_front() -> None:
+    X = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]).double()
+    Y = torch.tensor([[2.0, 1.0], [2.0, 1.0], [1.0, 1.0]]).double()
+    assert torch.equal(replace(empty(), X=X, Y=Y).front()[0], X[:2])
+
+
+def test_a_run_without_a_good_design_has_an_empty_front() -> None:
+    for history in (empty(), replace(empty(), ref_point=torch.zeros(2).double())):
+        designs, outcomes = history.front()
+        assert designs.shape == outcomes.shape == (0, 2)
+    below = replace(
+        empty(),
+        X=torch.zeros(1, 2).double(),
+        Y=torch.ones(1, 2).double(),
+        ref_point=torch.tensor([0.0, 1.0]).double(),  # as good as the reference
+    )
+    assert len(below.front()[0]) == 0
+
+
+def test_the_front_of_a_run_has_the_hypervolume_of_its_last_record() -> None:
+    for problem in (DecoupledBraninCurrin(), DecoupledMOMFBraninCurrin()):
+        history = run_decoupled_optimization(problem, RandomPolicy(), budget=150.0)
+        assert history.ref_point is not None
+        assert history.ref_point.tolist() == problem.ref_point.tolist()
+        designs, outcomes = history.front()
+        for column, target in problem.target_fidelities.items():
+            assert (designs[:, column] == target).all()
+        volume = moocore.hypervolume(
+            outcomes.numpy(), ref=problem.ref_point.numpy(), maximise=True
+        )
+        assert volume == pytest.approx(history.records[-1].hv_measured, rel=1e-9)

@@ -417,7 +417,8 @@ def test_true_prices_are_asked_for_only_when_paying(policy: Policy) -> None:
     problem = Table()
     history = run(problem, policy, budget=40.0)
     assert len(history.records) > 4
-    assert problem.num_prices == len(history.records)
+    # Once before anything is measured, to see that they have the right form.
+    assert problem.num_prices == len(history.records) + 1
 
 
 def test_the_policy_is_told_data_and_iteration_of_its_decision() -> None:
@@ -468,6 +469,18 @@ def test_a_strict_budget_is_never_exceeded(policy: Policy, budget: float) -> Non
     )
     assert history.total_cost <= budget
     assert history.stop_reason in ("unaffordable", "budget", "exhausted")
+
+
+def test_a_strict_run_without_beliefs_pays_its_first_design_unseen() -> None:
+    history = run(budget=2.0, strict=True)
+    assert history.total_cost == sum(history.records[0].costs) > 2.0
+    assert len(history.records) == 1
+
+
+def test_a_strict_budget_is_exceeded_by_what_costs_more_than_is_believed() -> None:
+    believed = FixedCostModel(torch.tensor([5.0, 0.1], dtype=torch.float64))
+    history = run(budget=16.0, strict=True, cost_model=believed)
+    assert history.total_cost > 16.0
 
 
 def test_a_strict_budget_can_be_spent_to_the_last_unit() -> None:

@@ -36,7 +36,9 @@ from botorch_flexibo.exceptions import (
     InvalidOutcomesError,
 )
 from botorch_flexibo.failures import TolerateFailures
+from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.policies import (
+    DecoupledState,
     DiscretizedPolicy,
     PABOPolicy,
     Policy,
@@ -230,14 +232,26 @@ def fails(X: Tensor) -> Tensor:
     raise OSError("billing: timeout")
 
 
+def later(cost: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    """Of the right form before anything is measured, and not afterwards."""
+    calls: list[Tensor] = []
+
+    def changing(X: Tensor) -> Any:
+        calls.append(X)
+        return X.new_ones(len(X), 2) if len(calls) == 1 else cost(X)
+
+    return changing
+
+
 @pytest.mark.parametrize(
     ("cost", "kind"),
     [
         (fails, OSError),
-        (lambda X: X.new_ones(len(X), 3), InvalidCostError),
-        (lambda X: X.new_ones(len(X), 1), InvalidCostError),
+        (later(lambda X: X.new_ones(len(X), 3)), InvalidCostError),
+        (later(lambda X: X.new_ones(len(X), 1)), InvalidCostError),
+        (later(lambda X: "much"), InvalidCostError),
     ],
-    ids=["raises", "wide", "narrow"],
+    ids=["raises", "wide", "narrow", "no number"],
 )
 def test_what_was_measured_is_told_if_its_cost_is_not_known(
     cost: Callable[[Tensor], Tensor], kind: type[Exception]
@@ -393,3 +407,164 @@ def refused_unpaid(
 def test_what_builds_no_acquisition_function_is_refused(factory: Any) -> None:
     with pytest.raises(InputDataError, match="Pass for example FlexiBOFactory"):
         AcquisitionPolicy(factory)
+
+
+# --- a reference point of the wrong sign ----------------------------------------------
+
+
+class Lab(DecoupledProblem):
+    """An error between 0 and 0.5 and an energy between 0 and 2, signs turned."""
+
+    dim, num_objectives, continuous_inds = 2, 2, [0, 1]
+    _bounds, _ref_point = [(0.0, 1.0), (0.0, 1.0)], [-0.6, -2.1]
+    outcome_names, cost_unit, knows_truth = ("-error", "-energy"), "min", False
+
+    def __init__(self, ref_point: tuple[float, float] = (-0.6, -2.1)) -> None:
+        self._ref_point = list(ref_point)
+        super().__init__()
+        self.num_measured = 0
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        self.num_measured += int(evaluation_mask.sum())
+        error = (X - 0.3).square().mean(dim=-1)
+        return -torch.stack([error, X.sum(dim=-1)], dim=-1)
+
+    def cost(self, X: Tensor) -> Tensor:
+        return torch.tensor([10.0, 1.0]).to(X).expand(len(X), 2)
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        raise NotImplementedError("only a training tells")
+
+
+def test_an_outcome_far_below_its_reference_is_warned_of_once(tmp_path: Path) -> None:
+    options = {"initial_design": InitialDesign(6), "checkpoint": tmp_path / "r.jsonl"}
+    with pytest.warns(RuntimeWarning) as warned:
+        history = run(Lab((-0.6, 2.1)), budget=90.0, **options)
+    energy = history.Y[:6, 1]
+    assert [str(one.message) for one in warned] == [
+        "Expected values of -energy near or above its reference 2.1, but the best of"
+        f" the first 6 is {energy.max():.6g}, the worst {energy.min():.6g}. Outcomes"
+        " are maximised, and a design counts only where it is above the reference:"
+        " check that what is to be minimised is returned with its sign turned, and"
+        " that _ref_point is given likewise."
+    ]
+    assert warned[0].filename == __file__
+    # Read from the record, it is not said again, as warnings are errors.
+    run(Lab((-0.6, 2.1)), budget=90.0, **options)
+
+
+def test_a_run_left_in_its_initial_design_is_warned_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    class Interrupted(Lab):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            if self.num_measured == 8:
+                raise KeyboardInterrupt
+            return super()._measure(X, evaluation_mask)
+
+    Interrupted.__name__ = "Lab"
+    options = {"initial_design": InitialDesign(6), "checkpoint": tmp_path / "r.jsonl"}
+    history = run(Interrupted((0.6, -2.1)), budget=90.0, **options)
+    assert history.stop_reason == "interrupted"
+    with pytest.warns(RuntimeWarning, match="values of -error near or above its ref"):
+        run(Lab((0.6, -2.1)), budget=90.0, **options)
+
+
+@pytest.mark.parametrize(
+    ("ref_point", "num_designs"),
+    [((-0.6, -2.1), 6), ((0.01, 0.1), 6), ((-0.6, 2.1), 3)],
+    ids=["above", "below by less than the range", "too few to tell"],
+)
+def test_a_rough_start_is_no_reason_to_warn(
+    ref_point: tuple[float, float], num_designs: int
+) -> None:
+    history = run(Lab(ref_point), initial_design=InitialDesign(num_designs))
+    below = ~(history.Y > torch.tensor(ref_point)).any(dim=0)
+    assert bool(below.any()) == (ref_point[1] > 0)
+
+
+# --- measuring again ------------------------------------------------------------------
+
+
+class Repeat(Policy):
+    """Asks for the first design again and again."""
+
+    uses_model = False
+
+    def __call__(self, model: Any, state: DecoupledState) -> EvaluationRequest:
+        return EvaluationRequest(state.X[:1], torch.ones(1, 2, dtype=torch.bool))
+
+
+def test_what_is_measured_again_is_paid_and_counted_and_its_last_value_kept() -> None:
+    class Drifting(Lab):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            Y = super()._measure(X, evaluation_mask)
+            return Y - 0.001 * self.num_measured
+
+    history = run_decoupled_optimization(
+        Drifting(), Repeat(), budget=66.0, initial_design=InitialDesign(3)
+    )
+    assert history.num_measurements == {"-error": 6, "-energy": 6}
+    assert history.total_cost == 66.0
+    again = [record.values for record in history.records if record.design == 0]
+    assert len(set(again)) == 4
+    assert tuple(history.Y[0].tolist()) == again[-1]
+
+
+# --- costs of the wrong form ----------------------------------------------------------
+
+
+class PricedBy(Lab):
+    """Its costs are what it is told."""
+
+    def __init__(self, costs: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.costs = costs
+
+    def cost(self, X: Tensor) -> Tensor:
+        return self.costs(X)
+
+
+@pytest.mark.parametrize(
+    ("costs", "got"),
+    [
+        (lambda X: torch.tensor([10.0, 1.0]), r"\(2,\)\. Let .* return `n x m`\."),
+        (lambda X: [10.0, 1.0], r"\(2,\)\. Let .* return `n x m`\."),
+        (lambda X: [["much", 1.0]], r"\[\['much', 1.0\]\]\. Let .* `n x m` tensor\."),
+        (lambda X: None, r"None\. Let .* return an `n x m` tensor\."),
+    ],
+    ids=["one row", "a list", "text", "nothing"],
+)
+def test_costs_of_a_wrong_form_are_refused_before_anything_is_measured(
+    costs: Callable[[Tensor], Any], got: str, tmp_path: Path
+) -> None:
+    problem, path = PricedBy(costs), tmp_path / "run.jsonl"
+    message = rf"^Expected costs of shape \(1, 2\), one per outcome, but got {got}$"
+    with pytest.raises(InvalidCostError, match=message):
+        run(problem, checkpoint=path)
+    assert problem.num_measured == 0
+    assert not path.exists()
+
+
+def test_costs_may_be_a_list_of_rows() -> None:
+    history = run(PricedBy(lambda X: [[10.0, 1.0]] * len(X)))
+    assert trace(history) == trace(run(Lab()))
+
+
+def test_costs_that_are_known_only_after_the_measurement_are_asked_for_then() -> None:
+    def costs(X: Tensor) -> Tensor:
+        if problem.num_measured == 0:
+            raise RuntimeError("nothing was timed yet")
+        return torch.tensor([[10.0, 1.0]]).to(X)
+
+    problem = PricedBy(costs)
+    assert trace(run(problem)) == trace(run(Lab()))
+
+
+def test_costs_that_are_drawn_leave_the_random_state_of_the_caller_alone() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        run(PricedBy(lambda X: 5 + torch.rand(len(X), 2).to(X)))
+        assert torch.equal(torch.rand(1), expected)

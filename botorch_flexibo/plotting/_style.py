@@ -87,11 +87,19 @@ def outcome_color(i: int) -> str:
 
 
 def checked_histories(
-    histories: Mapping[str, DecoupledHistory | Sequence[DecoupledHistory]],
+    histories: DecoupledHistory
+    | Mapping[str, DecoupledHistory | Sequence[DecoupledHistory]],
 ) -> Methods:
     """The runs of each method as a list, all of which can be shown in one figure."""
+    if isinstance(histories, DecoupledHistory):
+        histories = {"run": histories}
+    if not isinstance(histories, Mapping):
+        raise InputDataError(
+            "Expected a history, or histories by the name of their method, but got"
+            f" {type(histories).__name__}. Pass {{name: [history, ...]}}."
+        )
     methods = {
-        name: [runs] if isinstance(runs, DecoupledHistory) else list(runs)
+        name: [runs] if isinstance(runs, DecoupledHistory) else _histories(name, runs)
         for name, runs in histories.items()
     }
     if not methods:
@@ -115,6 +123,19 @@ def checked_histories(
             f" {sorted(kinds)}. Draw different problems on axes of their own."
         )
     return methods
+
+
+def _histories(name: str, runs: object) -> list[DecoupledHistory]:
+    """The runs of one method, if they are histories."""
+    several = runs if isinstance(runs, Sequence) else [runs]
+    histories = [run for run in several if isinstance(run, DecoupledHistory)]
+    others = [run for run in several if not isinstance(run, DecoupledHistory)]
+    if others:
+        raise InputDataError(
+            f"Expected histories for {name!r}, but got {type(others[0]).__name__}. Pass"
+            " {name: [history, ...]}."
+        )
+    return histories
 
 
 def cost_scale(methods: Methods) -> _CostScale:

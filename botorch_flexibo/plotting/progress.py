@@ -35,7 +35,8 @@ _CONFIDENCE = 0.95
 
 
 def plot_hypervolume(
-    histories: Mapping[str, Sequence[DecoupledHistory]],
+    histories: DecoupledHistory
+    | Mapping[str, DecoupledHistory | Sequence[DecoupledHistory]],
     *,
     metric: Metric = "hv_identified",
     relative: bool = True,
@@ -54,7 +55,8 @@ def plot_hypervolume(
     per method there is none.
 
     Args:
-        histories: The runs of each method, by the name that the legend shows.
+        histories: The run or runs of each method, by the name that the legend shows; or
+            a single run, which is called "run".
         metric: ``"hv_identified"``, the true hypervolume of the front that the model
             identifies, or ``"hv_measured"``, that of the designs whose outcomes are
             all measured. Larger is better.
@@ -66,9 +68,9 @@ def plot_hypervolume(
         hours.
 
     Raises:
-        InputDataError: If there is nothing to draw, the runs do not share outcomes and
-            cost unit, the metric is unknown or was not recorded, or ``relative`` is
-            asked for although ``max_hv`` is not known.
+        InputDataError: If there is nothing to draw or no history, the runs do not share
+            outcomes and cost unit, the metric is unknown or was not recorded, or
+            ``relative`` is asked for although ``max_hv`` is not known.
 
     Example:
         >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))

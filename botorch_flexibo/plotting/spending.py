@@ -115,7 +115,8 @@ def plot_measurement_strip(
 
 
 def plot_cost_breakdown(
-    histories: Mapping[str, DecoupledHistory | Sequence[DecoupledHistory]],
+    histories: DecoupledHistory
+    | Mapping[str, DecoupledHistory | Sequence[DecoupledHistory]],
     *,
     ax: Axes | None = None,
 ) -> Axes:
@@ -128,7 +129,8 @@ def plot_cost_breakdown(
     What fits is decided by the size that the axes have now.
 
     Args:
-        histories: The run or runs of each method, by the name that the figure shows.
+        histories: The run or runs of each method, by the name that the figure shows; or
+            a single run, which is called "run".
         ax: The axes to draw on. None creates a figure.
 
     Returns:
@@ -136,8 +138,8 @@ def plot_cost_breakdown(
         hours.
 
     Raises:
-        InputDataError: If there is nothing to draw or the runs do not share outcomes
-            and cost unit.
+        InputDataError: If there is nothing to draw or no history, or the runs do not
+            share outcomes and cost unit.
 
     Example:
         >>> problem = DecoupledBraninCurrin(costs=(10.0, 1.0))

@@ -2,6 +2,7 @@ r"""Policies that optimise a decoupled acquisition function."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -75,8 +76,9 @@ class AcquisitionPolicy(Policy):
                 start from, look-ahead FlexiBO adds its reference designs.
 
         Raises:
-            InputDataError: If the factory is none, ``q`` is no whole number of at least
-                1, ``batch_cost`` is not positive, or a mask is empty or not boolean.
+            InputDataError: If the factory is none, or does not take model and state;
+                if ``q`` is no whole number of at least 1, ``batch_cost`` is not
+                positive, or a mask is empty or not boolean.
             BotorchTensorDimensionError: If the masks are not `k x m`.
         """
         if not callable(acqf_factory) or isinstance(acqf_factory, type):
@@ -84,6 +86,7 @@ class AcquisitionPolicy(Policy):
                 "Expected acqf_factory to build an acquisition function from model and"
                 f" state, but got {acqf_factory!r}. Pass for example FlexiBOFactory()."
             )
+        _check_signature(acqf_factory)
         check_count(q, "q")
         check_batch_cost(batch_cost)
         if evaluation_masks is not None:
@@ -284,6 +287,22 @@ class IntersectedFlexiBOFactory:
 
 # Factories that are functions of model and state alone.
 _WITHOUT_MEMORY = (FlexiBOFactory, LookaheadFactory, HVKGFactory, LinearKGFactory)
+
+
+def _check_signature(factory: Callable[..., object]) -> None:
+    """Refuse what cannot be called with model and state, before a run is paid."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind("model", "state")
+    except TypeError as error:
+        raise InputDataError(
+            "Expected acqf_factory to be called as acqf_factory(model, state), but got"
+            f" {callable_name(factory)}{signature}: {error}. Let it take these two, in"
+            " this order."
+        ) from error
 
 
 def finite_choices(choices: Tensor | None) -> Tensor:

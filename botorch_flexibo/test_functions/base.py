@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from inspect import isabstract
 
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -36,7 +37,10 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
     All outcomes are to be **maximised** and ``ref_point`` lies below the Pareto front.
     A subclass of a BoTorch problem that is minimised by default therefore sets
-    ``negate=True``.
+    ``negate=True``. It turns the sign of ``_evaluate_true`` and of ``_ref_point``: a
+    problem with a ``_measure`` of its own, which neither ``negate`` nor ``noise_std``
+    reaches, refuses both. It returns values to maximise, and gives ``_ref_point``
+    likewise.
 
     A subclass provides ``outcome_names``, ``cost_unit``, :meth:`cost` and BoTorch's
     ``_evaluate_true``; one with a finite design set assigns ``self.choices``; one
@@ -57,6 +61,8 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
         knows_truth: Whether ``evaluate_true`` is at hand, from a formula or a table. If
             it needs measurements that nobody paid for, the front that a model
             identifies is not judged.
+        handles_negate_and_noise: Whether a ``_measure`` of its own applies ``negate``
+            and ``noise_std``, as ``forward`` does, so that both may be set.
 
     Example:
         >>> import torch
@@ -80,6 +86,7 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
     setup_outcomes: tuple[bool, ...] | None = None
     target_fidelities: dict[int, float] = {}
     knows_truth: bool = True
+    handles_negate_and_noise: bool = False
 
     @property
     def choices(self) -> Tensor | None:
@@ -97,7 +104,8 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
         Raises:
             InputDataError: If it is set to what is neither finite and not negative, nor
-                a list of ``m`` such numbers, nor None.
+                a list of ``m`` such numbers, nor None; or if the problem has a
+                ``_measure`` of its own, which would ignore it.
         """
         return self._noise_std
 
@@ -112,7 +120,55 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
                 "Expected noise_std to be finite and >= 0, one number or a list of"
                 f" {m}, but got {value!r}. Pass None for no noise."
             )
+        if any(numbers):
+            self._refuse_if_ignored("noise_std", None, value)
         self._noise_std = value
+
+    @property
+    def negate(self) -> bool:
+        r"""Whether the sign of ``_evaluate_true`` and ``_ref_point`` is turned.
+
+        Raises:
+            InputDataError: If it is set to True and the problem has a ``_measure`` of
+                its own, which would ignore it.
+        """
+        return self._negate
+
+    @negate.setter
+    def negate(self, value: bool) -> None:
+        if value:
+            self._refuse_if_ignored("negate", False, value)
+        self._negate = value
+
+    def _refuse_if_ignored(self, name: str, default: object, value: object) -> None:
+        r"""Refuse what only ``forward`` applies if ``_measure`` does without it.
+
+        A class that derives from a complete problem may override ``_measure`` around
+        that of the problem, by ``super()``. If all there is to derive from is abstract,
+        what it returns is what it measured.
+
+        Args:
+            name: The name of the option.
+            default: The value that changes nothing.
+            value: The value that was passed.
+
+        Raises:
+            InputDataError: If the option would be ignored.
+        """
+        mro = type(self).__mro__
+        own = [k for k, c in enumerate(mro) if "_measure" in vars(c)]
+        own = [k for k in own if mro[k] is not DecoupledProblem]
+        if not own or self.handles_negate_and_noise:
+            return
+        behind = [c for c in mro[own[-1] + 1 :] if issubclass(c, DecoupledProblem)]
+        if not all(isabstract(c) for c in behind):
+            return
+        raise InputDataError(
+            f"Expected {name}={default} for {type(self).__name__}, whose own _measure"
+            f" it does not reach, but got {value!r}. Return values to maximise from"
+            " _measure, with their noise, and give _ref_point likewise; or apply both"
+            " there, as forward does, and set handles_negate_and_noise = True."
+        )
 
     @property
     def categorical_features(self) -> list[int]:
@@ -245,12 +301,19 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
         The default computes all outcomes. A problem on which a measurement takes time
         overrides this method and does only what ``evaluation_mask`` asks for.
 
+        What it returns is taken as it is: neither ``negate`` nor ``noise_std`` is
+        applied to it, as they are in ``forward``, which the default calls. An error to
+        minimise is returned with its sign turned, and its entry of ``_ref_point`` is
+        given likewise. A problem that sets ``negate`` or ``noise_std`` all the same is
+        refused, unless ``handles_negate_and_noise`` says that this method applies them.
+
         Args:
             X: An ``n x d`` tensor of designs.
             evaluation_mask: An ``n x m`` boolean tensor.
 
         Returns:
-            An ``n x m`` tensor; entries where the mask is False are ignored.
+            An ``n x m`` tensor of outcomes to maximise; entries where the mask is False
+            are ignored.
         """
         return self.forward(X)
 

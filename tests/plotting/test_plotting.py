@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -709,10 +710,29 @@ def test_numbers_overlap_neither_each_other_nor_a_foreign_segment() -> None:
             {"a": [make_history(STEPS)], "b": [make_history(STEPS, names=("x", "y"))]},
             r"share the unit of costs and the outcomes",
         ),
+        (
+            [make_history(STEPS)],
+            r"^Expected a history, or histories by the name of their method, but got"
+            r" list\. Pass \{name: \[history, \.\.\.\]\}\.$",
+        ),
+        ({"a": None}, r"^Expected histories for 'a', but got NoneType\. Pass \{name:"),
+        ({"a": [1.0]}, r"^Expected histories for 'a', but got float\. Pass \{name:"),
     ],
 )
 def test_histories_that_cannot_be_compared_are_refused(
-    plot: Callable[..., Axes], histories: dict, match: str
+    plot: Callable[..., Axes], histories: Any, match: str
 ) -> None:
     with pytest.raises(InputDataError, match=match):
         plot(histories)
+
+
+def test_one_history_is_drawn_as_the_run() -> None:
+    history = make_history(STEPS)
+    ax = plot_cost_breakdown(history)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["run"]
+    for histories in (history, {"run": history}):
+        ax = plot_hypervolume(histories, metric="hv_measured", relative=False)
+        (line,) = ax.get_lines()
+        assert line.get_label() == "run"
+        expected = [record.hv_measured for record in history.records]
+        assert set(line.get_ydata()) <= set(expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -630,3 +631,37 @@ def test_options_that_make_no_request_are_refused_at_once(
 ) -> None:
     with pytest.raises(InputDataError, match=message):
         AcquisitionPolicy(LookaheadFactory(), **options)
+
+
+@pytest.mark.parametrize(
+    ("factory", "got"),
+    [
+        (lambda model: None, r"<lambda>\(model\): too many positional arguments"),
+        (lambda m, s, ref: None, r"<lambda>\(m, s, ref\): missing a required arg"),
+        (lambda *, model, state: None, r"<lambda>\(\*, model, state\): too many pos"),
+    ],
+    ids=["one", "three", "by name"],
+)
+def test_a_factory_that_does_not_take_model_and_state_is_refused(
+    factory: Any, got: str
+) -> None:
+    message = (
+        r"^Expected acqf_factory to be called as acqf_factory\(model, state\), but got"
+        rf" .*{got}.*\. Let it take these two, in this order\.$"
+    )
+    with pytest.raises(InputDataError, match=message):
+        AcquisitionPolicy(factory)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        lambda model, state, more=None: None,
+        lambda *arguments: None,
+        partial(LookaheadFactory.__call__, LookaheadFactory()),
+        max,  # a builtin without a signature
+    ],
+    ids=["optional", "any", "partial", "builtin"],
+)
+def test_a_factory_that_takes_model_and_state_is_taken(factory: Any) -> None:
+    assert AcquisitionPolicy(factory).acqf_factory is factory

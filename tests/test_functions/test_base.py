@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from botorch.exceptions.errors import BotorchTensorDimensionError, InputDataError
@@ -112,6 +115,92 @@ def test_evaluate_has_the_noise_of_forward(noise_std: float | list[float]) -> No
         actual = problem.evaluate(X_OK, torch.ones_like(MASK_OK))
     assert torch.equal(actual, expected)
     assert not torch.equal(actual, problem.evaluate_true(X_OK))
+
+
+class Live(DecoupledProblem):
+    """Measures by itself: all there is to derive from is abstract."""
+
+    dim, num_objectives, continuous_inds = 1, 2, [0]
+    _bounds, _ref_point = [(0.0, 1.0)], [-2.0, -3.0]
+    outcome_names, knows_truth = ("-error", "-energy"), False
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        return torch.cat([-X, -2 * X], dim=-1)
+
+    def cost(self, X: Tensor) -> Tensor:
+        return X.new_ones(*X.shape[:-1], 2)
+
+    def _evaluate_true(self, X: Tensor) -> Tensor:
+        raise NotImplementedError("only a training tells")
+
+
+class LiveAgain(Live):
+    """Derived from a class that one can use, but nothing in it applies a sign."""
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        return super()._measure(X, evaluation_mask)
+
+
+class Declared(Live):
+    """Applies the sign, and says so."""
+
+    handles_negate_and_noise = True
+
+    def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+        Y = super()._measure(X, evaluation_mask)
+        return -Y if self.negate else Y
+
+
+IGNORED = [("negate", False, True), ("noise_std", None, 0.1)]
+IGNORED.append(("noise_std", None, [0.0, 0.1]))
+
+
+@pytest.mark.parametrize("kind", [Live, LiveAgain])
+@pytest.mark.parametrize(("name", "default", "value"), IGNORED, ids=str)
+def test_what_a_measure_of_its_own_would_ignore_is_refused(
+    kind: type[DecoupledProblem], name: str, default: object, value: Any
+) -> None:
+    message = (
+        f"Expected {name}={default} for {kind.__name__}, whose own _measure it does not"
+        f" reach, but got {value!r}. Return values to maximise from _measure, with"
+        " their noise, and give _ref_point likewise; or apply both there, as forward"
+        " does, and set handles_negate_and_noise = True."
+    )
+    with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
+        kind(**{name: value})
+    problem = kind()
+    with pytest.raises(InputDataError, match=f"^{re.escape(message)}$"):
+        setattr(problem, name, value)
+    assert getattr(problem, name) == default
+
+
+def test_a_measure_of_its_own_takes_what_changes_nothing() -> None:
+    problem = Live(negate=False, noise_std=[0.0, 0.0])
+    X = torch.tensor([[0.5]]).double()
+    assert problem.evaluate(X, MASK_OK[:1])[0, 0] == -0.5
+    assert problem.ref_point.tolist() == [-2.0, -3.0]
+
+
+def test_a_measure_of_its_own_may_say_that_it_applies_sign_and_noise() -> None:
+    problem = Declared(negate=True, noise_std=0.1)
+    X = torch.tensor([[0.5]]).double()
+    assert problem.evaluate(X, MASK_OK[:1])[0, 0] == 0.5
+    assert problem.ref_point.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("derived", [False, True])
+def test_a_measure_around_that_of_a_complete_problem_keeps_sign_and_noise(
+    derived: bool,
+) -> None:
+    class Further(Recording):
+        def _measure(self, X: Tensor, evaluation_mask: Tensor) -> Tensor:
+            return super()._measure(X, evaluation_mask)
+
+    kind = Further if derived else Recording
+    problem, everything = kind(negate=True), torch.ones_like(MASK_OK)
+    assert torch.equal(problem.evaluate(X_OK, everything), -problem.evaluate_true(X_OK))
+    noisy = kind(noise_std=0.1).evaluate(X_OK, everything)
+    assert not torch.equal(noisy, problem.evaluate_true(X_OK))
 
 
 def test_evaluate_hands_the_mask_to_measure() -> None:
