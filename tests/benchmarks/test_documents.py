@@ -130,6 +130,25 @@ def test_ten_seeds_of_cifar10_are_as_written() -> None:
     assert numbers in words("README.md")
 
 
+@pytest.mark.parametrize("config", ["real", "battery"])
+def test_a_longer_search_of_qlognehvi_does_what_is_written(config: str) -> None:
+    default, longer = "coupled qLogNEHVI", "coupled qLogNEHVI, searched at length"
+    methods = (default, longer)
+    curves = Store(RESULTS, config, (0, 1, 2), methods, "").curves()
+    regret = regrets(curves)
+    gap = (regret[default] - regret[longer]).dropna()
+    wins, losses = (gap > 0).sum(), (gap < 0).sum()
+    text = words("docs/results.md")
+    assert f"{gap.mean():.2f} +- {interval(gap):.2f} lower on the" in text
+    assert f"({len(gap)} runs, better in {wins}, worse in {losses})" in text
+    if config == "real":
+        share = at_budget(curves)["measured"].unstack("method").dropna()
+        missing = 100 * (1 - share.groupby("problem").mean())
+        for name in ("NAS-Bench-201, ImageNet16", "HPOLib, slice"):
+            later, before = missing.loc[name, [longer, default]]
+            assert f"{later:.1f} %" in text and f"instead of {before:.1f} %" in text
+
+
 @pytest.mark.parametrize("ratio", ["10:1", "1:1"])
 def test_drawn_widths_do_what_is_written(ratio: str) -> None:
     methods = {
@@ -180,7 +199,8 @@ def test_fewer_reference_designs_do_what_is_written(
     )
     columns = []
     for (name, matching), method in ((now, "look-ahead FlexiBO"), (before, FORMER)):
-        store = Store(RESULTS, name, None, (method,), matching)
+        seeds = (0, 1, 2) if row.startswith("recorded") else None
+        store = Store(RESULTS, name, seeds, (method,), matching)
         measured = store.runs().set_index(["problem", "seed"])["measured"]
         columns.append((regrets(store.curves())[method], measured))
     (regret, measured), (former, less) = columns
