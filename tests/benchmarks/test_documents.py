@@ -130,6 +130,39 @@ def test_ten_seeds_of_cifar10_are_as_written() -> None:
     assert numbers in words("README.md")
 
 
+def test_ten_seeds_of_four_tables_are_as_written() -> None:
+    curves = replace(REAL, seeds=None).curves()
+    later = ["NAS-Bench-201, CIFAR-100", "crossbar", "deep shift"]
+    curves = curves[curves["problem"].isin(["NAS-Bench-201, CIFAR-10", *later])]
+    last = at_budget(curves)[["measured", "identified"]]
+    missing = 100 * (1 - last.groupby(["problem", "method"]).mean())
+    document = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
+    written = rows(table_below(document, "| ten seeds | FlexiBO |"))
+    assert list(written) == later
+    for problem, cells in written.items():
+        pairs = missing.loc[problem].loc[list(REAL.methods)].to_numpy()
+        assert cells == [f"{a:.1f} / {b:.1f}" for a, b in pairs]
+    regret = regrets(curves)
+    assert regret.shape == (40, 7) and not regret.isna().any(axis=None)
+    text = words("docs/results.md")
+    parts = cost_of_peer(curves, "coupled qLogNEHVI", "measured")
+    ours, ahead = (f"{100 * x:.0f} %" for x in parts.loc["geometric mean", OURS])
+    assert f"after {ours} of the budget" in text
+    assert f"look-ahead FlexiBO after {ahead}" in text
+    wins = [(regret[m] < regret["coupled qLogNEHVI"]).sum() for m in OURS]
+    assert "in {} and {} of 40 runs".format(*wins) in text
+    ranks = regret.rank(axis=1).mean()[list(REAL.methods[:3])]
+    assert (
+        "{:.1f} and {:.1f} of seven, that of variance per cost {:.1f}".format(
+            *(ranks + 1e-9)
+        )
+        in text
+    )
+    share = last["measured"].unstack("method").loc[later[0]]
+    more = 100 * (share[OURS[0]] - share[OURS[1]])
+    assert f"CIFAR-100 ({more.mean():.1f} +- {interval(more):.1f} points)" in text
+
+
 @pytest.mark.parametrize("config", ["real", "battery"])
 def test_a_longer_search_of_qlognehvi_does_what_is_written(config: str) -> None:
     default, longer = "coupled qLogNEHVI", "coupled qLogNEHVI, searched at length"
