@@ -313,16 +313,16 @@ def _check_header(journal: Journal, header: Mapping[str, Any]) -> None:
         if old.get(name) != header.get(name)
     ]
     if differences:
-        advice = (
-            " The budget of a run is fixed: one that is to get more later is started"
-            " with the most it may ever spend, and ended earlier by a callback."
-        )
+        advice = "Call it as the run was started, or use another file."
+        if old.get("budget") != header.get("budget"):
+            advice += (
+                " The budget of a run is fixed: one that is to get more later is"
+                " started with the most it may ever spend, and ended earlier by a"
+                " callback."
+            )
         raise ExperimentStorageError(
             f"Expected the record of this run in {journal.path}, but got that of"
-            f" another one: {'; '.join(differences)}. Call it as the run was started,"
-            " or use another file."
-            + advice
-            * (old.get("budget") != header.get("budget"))
+            f" another one: {'; '.join(differences)}. {advice}"
         )
 
 

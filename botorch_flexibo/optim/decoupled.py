@@ -152,10 +152,7 @@ def optimize_acqf_decoupled(
     options = SearchOptions() if options is None else options
     kind = ContinuousCandidates if space.choices is None else FiniteCandidates
     with _restored(acq_function) as utility:
-        if utility is not None:
-            limit = min(batch_cost, max_cost)
-            if limit > 0:  # else nothing is affordable
-                utility.decision_share = SharedPrice(q, limit)
+        _share_price(utility, q, min(batch_cost, max_cost))
         _condition_costs(
             acq_function,
             acq_function.X_pending,
@@ -320,6 +317,12 @@ def _add_pending(
     if utility is not None:
         utility.decision_cost = 0.0  # paid with the first pick
     _condition_costs(acq_function, X, mask)
+
+
+def _share_price(utility: DecoupledCostUtility | None, q: int, limit: float) -> None:
+    """Let the first pick of a batch bear its part of the price of the decision."""
+    if utility is not None and limit > 0:  # without a limit above 0 all is too much
+        utility.decision_share = SharedPrice(q, limit)
 
 
 def _condition_costs(

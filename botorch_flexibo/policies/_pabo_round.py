@@ -356,7 +356,9 @@ class DecisionRound:
 
     def _pay(self, X: Tensor, mask: Tensor) -> bool:
         """Set money aside, if there is enough left."""
-        cost = float(predicted_costs(self._state.believed_costs, X, mask.unsqueeze(0)))
+        cost = float(
+            predicted_costs(self._state.cost_model_with_pending, X, mask.unsqueeze(0))
+        )
         if cost > self._left:
             return False
         self._left -= cost

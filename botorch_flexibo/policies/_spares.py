@@ -30,7 +30,9 @@ def free_masks(
         boolean tensor of what is not measured, not even in part, and costs at most
         max_cost.
     """
-    costs = DecoupledCostUtility(state.believed_costs).mask_costs(designs, masks)
+    costs = DecoupledCostUtility(state.cost_model_with_pending).mask_costs(
+        designs, masks
+    )
     check_costs(costs)
     taken = ~state.open_outcomes(designs)
     clash = (taken.unsqueeze(-2) & masks.to(taken.device)).any(dim=-1)

@@ -148,7 +148,7 @@ class AcquisitionPolicy(Policy):
         given_up = _given_up(state)
         # What is given up counts as pending too: near copies of it are worth less. To
         # one-shot functions each pending point is another variable.
-        pending = _pairs(_pending(state), *([] if one_shot else [given_up]))
+        pending = _pairs(state.pending, *([] if one_shot else [given_up]))
         if len(pending[0]) > 0:
             acqf.set_X_pending(*pending)
         options = replace(self.options, seed=state.seed)
@@ -326,16 +326,6 @@ def finite_choices(choices: Tensor | None) -> Tensor:
     return choices
 
 
-def _pending(state: DecoupledState) -> _Pairs:
-    """What is being measured."""
-    X, mask = state.X_pending, state.X_pending_evaluation_mask
-    if X is None:
-        return state.X[:0], state.measured[:0]
-    if mask is None:
-        mask = torch.ones(len(X), state.Y.shape[-1], dtype=torch.bool, device=X.device)
-    return X, mask
-
-
 def _given_up(state: DecoupledState) -> _Pairs:
     """What is not to be asked for again after failures."""
     if state.failures is None:
@@ -356,7 +346,7 @@ def _to_complete(state: DecoupledState) -> Tensor:
     While a network is trained, its latency may be measured too: what is pending is not
     asked for a second time. Designs outside the space are not measured again.
     """
-    designs = [state.X[~state.measured.all(dim=-1)], _pending(state)[0]]
+    designs = [state.X[~state.measured.all(dim=-1)], state.pending[0]]
     if state.failures is not None:
         designs.append(state.failures.to_retry())
     return state.space.members(unique_rows(torch.cat(designs)))

@@ -155,21 +155,28 @@ class DecoupledState:
         Raises:
             InvalidCostError: If a cost is not positive and finite.
         """
-        costs = posterior_mean(self.believed_costs, X).detach()
+        costs = posterior_mean(self.cost_model_with_pending, X).detach()
         check_costs(costs)
         return costs
 
     @property
-    def believed_costs(self) -> Model:
-        """The cost model, once what is being measured has paid for its set-ups."""
-        model, X = self.cost_model, self.X_pending
-        if X is None or not isinstance(model, CostModel):
-            return model
-        mask = self.X_pending_evaluation_mask
+    def pending(self) -> tuple[Tensor, Tensor]:
+        """Designs being measured, ``n' x d``, and their boolean mask, ``n' x m``."""
+        X, mask = self.X_pending, self.X_pending_evaluation_mask
+        if X is None:
+            return self.X[:0], self.measured[:0]
         if mask is None:
             shape = len(X), self.Y.shape[-1]
             mask = torch.ones(shape, dtype=torch.bool, device=X.device)
-        return model.with_pending(X, mask)
+        return X, mask
+
+    @property
+    def cost_model_with_pending(self) -> Model:
+        """The cost model, once what is being measured has paid for its set-ups."""
+        model = self.cost_model
+        if self.X_pending is None or not isinstance(model, CostModel):
+            return model
+        return model.with_pending(*self.pending)
 
     def known_outcomes(self, X: Tensor) -> Tensor:
         r"""Measured outcomes of given designs.

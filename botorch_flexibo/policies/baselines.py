@@ -195,7 +195,7 @@ class CoupledPolicy(Policy):
         X, values = self.best_designs(model, state)
         mask = state.open_outcomes(X)
         with torch.no_grad():
-            cost = predicted_costs(state.believed_costs, X, mask)
+            cost = predicted_costs(state.cost_model_with_pending, X, mask)
         check_costs(cost)
         affordable = cost.cumsum(dim=-1) <= state.max_cost
         if not affordable.any():

@@ -193,7 +193,7 @@ class PABOPolicy(Policy):
         mask = torch.stack([row.mask for row in rows])
         asked = mask & torch.tensor(scene.expensive, device=mask.device)
         self._effort += Effort(num_expensive=int(asked.sum()))
-        cost = predicted_costs(state.believed_costs, X, mask)
+        cost = predicted_costs(state.cost_model_with_pending, X, mask)
         return EvaluationRequest(X, mask, cost=cost)
 
     def _scene(self, state: DecoupledState) -> Scene:
@@ -221,7 +221,7 @@ class PABOPolicy(Policy):
         return Scene(
             state,
             space,
-            DecoupledCostUtility(state.believed_costs, self.weighting),
+            DecoupledCostUtility(state.cost_model_with_pending, self.weighting),
             self.supervisor.expensive_outcomes(costs),
         )
 

@@ -520,8 +520,8 @@ def test_a_set_up_that_is_being_made_is_not_charged_again(
     assert request.cost is not None
     assert request.cost.tolist() == [1.0]
     later = replace(waiting, X_pending_evaluation_mask=None)
-    assert later.believed_costs is not costs
-    assert replace(waiting, X_pending=None).believed_costs is costs
+    assert later.cost_model_with_pending is not costs
+    assert replace(waiting, X_pending=None).cost_model_with_pending is costs
 
 
 @SINGULAR
