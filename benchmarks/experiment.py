@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from benchmarks.environment import describe
-from benchmarks.methods import METHODS
+from benchmarks.methods import FITTERS, METHODS
 from benchmarks.problems import believed_costs, build, typical_costs
 from botorch_flexibo import DecoupledHistory, InitialDesign, run_decoupled_optimization
 from botorch_flexibo.test_functions import DecoupledProblem
@@ -146,6 +146,7 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
     problem = build(case.spec.problem, case.seed, case.spec.arguments)
     num_initial = case.experiment.num_initial or 2 * (problem.dim + 1)
     unit = float(typical_costs(problem).sum())
+    fitter = FITTERS.get(case.method)
     cpu, wall = time.process_time(), time.perf_counter()
     history = run_decoupled_optimization(
         problem,
@@ -153,6 +154,7 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
         budget=(num_initial + case.experiment.budget) * unit,
         initial_design=InitialDesign(num_initial),
         cost_model=believed_costs(problem, case.spec.believed),
+        fitter=None if fitter is None else fitter(problem),
         seed=case.seed,
         callbacks=[_Starved(problem)],
     )

@@ -22,12 +22,14 @@ from benchmarks.problems import typical_costs
 from botorch_flexibo import (
     AcquisitionPolicy,
     CoupledPolicy,
+    DecoupledModelFitter,
     FlexiBOFactory,
     LogDamped,
     RandomPolicy,
     VariancePerCostPolicy,
 )
 from botorch_flexibo.acquisition import HypervolumeLoss, unweighted
+from botorch_flexibo.models import Winsorize
 from botorch_flexibo.optim import SearchOptions
 from botorch_flexibo.policies import (
     DiscretizedPolicy,
@@ -105,8 +107,27 @@ def _less_region(part: float) -> Callable[[float], HypervolumeLoss]:
     return loss
 
 
+def _winsorized(problem: DecoupledProblem) -> DecoupledModelFitter:
+    """Models to which outliers among the worst outcomes are less bad."""
+    return DecoupledModelFitter(
+        problem.bounds,
+        categorical_features=problem.categorical_features,
+        winsorize=Winsorize(problem.ref_point),
+    )
+
+
+# How outcomes are modelled, where it is not the loop's default.
+FITTERS: dict[str, Callable[[DecoupledProblem], DecoupledModelFitter]] = {
+    "FlexiBO, winsorised": _winsorized,
+    "look-ahead FlexiBO, winsorised": _winsorized,
+    "coupled qLogNEHVI, winsorised": _winsorized,
+}
+
 METHODS: dict[str, MethodFactory] = {
     "FlexiBO": _flexibo,
+    "FlexiBO, winsorised": _flexibo,
+    "look-ahead FlexiBO, winsorised": _lookahead,
+    "coupled qLogNEHVI, winsorised": lambda _: CoupledPolicy(max_candidates=256),
     "look-ahead FlexiBO": _lookahead,
     # There were 128 reference designs, and boxes always one standard deviation wide,
     # while the loss and the weight of the measured front were chosen.

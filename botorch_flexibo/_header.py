@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from botorch_flexibo._run import RunOptions
+from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.policies.base import Policy
 from botorch_flexibo.test_functions.base import DecoupledProblem
 
@@ -39,7 +40,7 @@ def run_header(
     Returns:
         Plain data.
     """
-    belief = options.cost_model
+    belief, fitter = options.cost_model, options.fitter
     return {
         "kind": "run",
         "format": _FORMAT,
@@ -51,6 +52,7 @@ def run_header(
         "seed": options.seed,
         "strict": options.strict,
         "cost_model": None if belief is None else type(belief).__name__,
+        **({} if fitter is None else {"fitter": _describe_fitter(fitter)}),
         "on_failure": {
             "rule": type(options.on_failure).__name__,
             **asdict(options.on_failure),
@@ -75,6 +77,22 @@ def _describe(problem: DecoupledProblem, choices: Tensor | None) -> dict[str, An
         "data": _digest_of_data(problem),
         "noise_std": None if noise is None else torch.as_tensor(noise).tolist(),
         "dtype": str(problem.bounds.dtype),
+    }
+
+
+def _describe_fitter(fitter: DecoupledModelFitter) -> dict[str, Any]:
+    """The settings on which the numbers of a run depend."""
+    rule = fitter.winsorize
+    return {
+        "fitter": type(fitter).__name__,
+        "refit_growth": fitter.refit_growth,
+        "max_fit_rows": fitter.max_fit_rows,
+        "winsorize": None
+        if rule is None
+        else {
+            "ref_point": torch.as_tensor(rule.ref_point).tolist(),
+            "num_ranges": rule.num_ranges,
+        },
     }
 
 

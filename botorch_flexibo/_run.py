@@ -40,6 +40,7 @@ class RunOptions:
     Attributes:
         budget: What may be spent.
         cost_model: The believed costs, None to learn them from what is paid.
+        fitter: The settings of the model, None for the default ones.
         choices: The designs to choose from, None for those of the problem.
         seed: The seed of all randomness.
         strict: Whether nothing is started that the budget cannot pay.
@@ -48,6 +49,7 @@ class RunOptions:
 
     budget: float
     cost_model: Model | None
+    fitter: DecoupledModelFitter | None
     choices: Tensor | None
     seed: int
     strict: bool
@@ -85,13 +87,10 @@ class Run:
             rule=options.on_failure,
         )
         self._ledger = self._measuring.ledger
-        self._fits = RecordedFits(
-            DecoupledModelFitter(
-                problem.bounds, categorical_features=problem.categorical_features
-            ),
-            record,
-            self._measurement_seed(),
+        fitter = options.fitter or DecoupledModelFitter(
+            problem.bounds, categorical_features=problem.categorical_features
         )
+        self._fits = RecordedFits(fitter.unfitted(), record, self._measurement_seed())
         self._cost_model = options.cost_model
         self._num_learned_costs = 0
         self._fit_seconds = 0.0

@@ -23,6 +23,7 @@ from botorch_flexibo.exceptions import ExperimentStorageError
 from botorch_flexibo.failures import FailureRule, TolerateFailures
 from botorch_flexibo.history import DecoupledHistory, is_column
 from botorch_flexibo.models.cost import predicted_costs
+from botorch_flexibo.models.decoupled import DecoupledModelFitter
 from botorch_flexibo.optim.decoupled import EvaluationRequest
 from botorch_flexibo.optim.space import check_within
 from botorch_flexibo.policies.base import Policy
@@ -137,6 +138,7 @@ def run_decoupled_optimization(
     budget: float,
     initial_design: InitialDesign | None = None,
     cost_model: Model | None = None,
+    fitter: DecoupledModelFitter | None = None,
     choices: Tensor | None = None,
     seed: int = 0,
     strict: bool = False,
@@ -173,6 +175,10 @@ def run_decoupled_optimization(
             learns from all payments before every decision. None learns what an outcome
             costs at which design by a ``LogNormalCostModel``, set-ups left out (for
             policies with ``uses_costs``; to others it costs its mean).
+        fitter: How outcomes are modelled: its settings, not what it has fitted. None
+            means ``DecoupledModelFitter`` with the problem's bounds and labels; one
+            with ``Winsorize(problem.ref_point)`` suits tables with a few very bad
+            designs.
         choices: A ``n x d``-dim tensor of designs to choose from. None means the
             problem's own, if it has any.
         seed: The seed of all randomness.
@@ -218,15 +224,18 @@ def run_decoupled_optimization(
         (on_failure, "on_failure", FailureRule),
         (strict, "strict", bool),
         (cost_model, "cost_model", Model | None),
+        (fitter, "fitter", DecoupledModelFitter | None),
     )
     for value, name, kind in kinds:
         _check_kind(value, name, kind)
     _check_run(problem, budget, seed, choices, callbacks)
     _check_cost_model(cost_model, problem)
+    _check_fitter(fitter, problem)
     choices = problem.choices if choices is None else choices
     options = RunOptions(
         budget=float(budget),
         cost_model=cost_model,
+        fitter=fitter,
         choices=None if choices is None else unique_rows(choices),
         seed=int(seed),
         strict=strict,
@@ -320,6 +329,26 @@ def _check_cost_model(cost_model: Model | None, problem: DecoupledProblem) -> No
         f"Expected a cost_model with {problem.num_objectives} outputs, one per outcome,"
         f" but got {cost_model.num_outputs}. Pass the cost of every outcome."
     )
+
+
+def _check_fitter(
+    fitter: DecoupledModelFitter | None, problem: DecoupledProblem
+) -> None:
+    """Refuse what cannot model the problem before anything is measured."""
+    if fitter is None:
+        return
+    labels = sorted(problem.categorical_features)
+    same = torch.equal(fitter.bounds.to(problem.bounds), problem.bounds)
+    if not same or fitter.categorical_features != labels:
+        raise InputDataError(
+            "Expected a fitter with the problem's bounds"
+            f" {problem.bounds.tolist()} and categorical_features {labels}, but got"
+            f" {fitter.bounds.tolist()} and {fitter.categorical_features}. Pass"
+            " DecoupledModelFitter(problem.bounds,"
+            " categorical_features=problem.categorical_features, ...)."
+        )
+    if fitter.winsorize is not None:
+        fitter.winsorize(problem.ref_point.unsqueeze(0))
 
 
 def _run(

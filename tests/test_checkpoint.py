@@ -26,6 +26,7 @@ from botorch_flexibo import (
     AcquisitionPolicy,
     CoupledPolicy,
     DecoupledHistory,
+    DecoupledModelFitter,
     FlexiBOFactory,
     InitialDesign,
     LookaheadFactory,
@@ -36,7 +37,7 @@ from botorch_flexibo import (
 )
 from botorch_flexibo.exceptions import ExperimentLockedError, ExperimentStorageError
 from botorch_flexibo.failures import RaiseFailures, TolerateFailures
-from botorch_flexibo.models import LogNormalCostModel, SetupCostModel
+from botorch_flexibo.models import LogNormalCostModel, SetupCostModel, Winsorize
 from botorch_flexibo.models.cost import predicted_costs
 from botorch_flexibo.optim import EvaluationRequest
 from botorch_flexibo.optim.candidates import SearchOptions
@@ -111,6 +112,13 @@ class Case:
         return run_decoupled_optimization(problem, self.policy(), **options)
 
 
+def winsorising(num_ranges: float = 0.0) -> DecoupledModelFitter:
+    """A fitter of the table that raises all that is below the lower quartile."""
+    table = FaultyTable()
+    rule = Winsorize(table.ref_point + 1.0, num_ranges)
+    return DecoupledModelFitter(table.bounds, winsorize=rule)
+
+
 CASES = {
     "random": Case(RandomPolicy),
     "judged": Case(RandomPolicy, JudgedTable, budget=45.0),
@@ -125,6 +133,9 @@ CASES = {
         lambda: AcquisitionPolicy(FlexiBOFactory(), q=3), NoisyTable, budget=40.0
     ),
     "lookahead": Case(lambda: AcquisitionPolicy(LOOKAHEAD), JudgedTable, budget=35.0),
+    "winsorised lookahead": Case(
+        lambda: AcquisitionPolicy(LOOKAHEAD), budget=35.0, fitter=winsorising()
+    ),
     "continuous lookahead": Case(
         lambda: AcquisitionPolicy(LOOKAHEAD, options=LITTLE), Faulty
     ),
@@ -447,6 +458,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "choices": {"choices": torch.tensor([[0.0, 0.5], [1.0, 0.5]]).double()},
     "on_failure": {"on_failure": RaiseFailures()},
     "cost_model": {"cost_model": FixedCostModel(torch.ones(2).double())},
+    "fitter": {"fitter": winsorising()},
 }
 
 
@@ -460,6 +472,16 @@ def test_the_record_of_another_run_is_refused_and_the_difference_named(
     with pytest.raises(ExperimentStorageError, match=f"{name} is .* there and .* now"):
         small(path, **CHANGES[name])
     assert path.read_bytes() == content
+
+
+def test_the_record_of_another_fitter_is_refused(tmp_path: Path) -> None:
+    path = path_in(tmp_path)
+    small(path, fitter=winsorising())
+    assert small(path, fitter=winsorising()).stop_reason == "budget"
+    with pytest.raises(ExperimentStorageError, match=r"num_ranges': 0.0.*ranges': 1.5"):
+        small(path, fitter=winsorising(1.5))
+    with pytest.raises(ExperimentStorageError, match="there and None now"):
+        small(path)
 
 
 def test_another_budget_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from botorch_flexibo.models.cost import (
 )
 from botorch_flexibo.models.decoupled import DecoupledModelFitter, fit_decoupled_model
 from botorch_flexibo.models.resumed_cost import ResumedCostModel
+from botorch_flexibo.models.winsorize import Winsorize
 
 __all__ = [
     "CostModel",
@@ -18,5 +19,6 @@ __all__ = [
     "ResumedCostModel",
     "SetupCostModel",
     "UnreliableCostModel",
+    "Winsorize",
     "fit_decoupled_model",
 ]

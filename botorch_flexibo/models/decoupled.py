@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import torch
 from botorch.exceptions.errors import InputDataError
@@ -19,6 +20,7 @@ from torch import Tensor
 from botorch_flexibo.models._checks import check_settings, check_table
 from botorch_flexibo.models._kernels import mixed_covar_module
 from botorch_flexibo.models._normalize import normalize_numeric
+from botorch_flexibo.models.winsorize import Winsorize
 
 # Fitting 1,000 rows takes seconds and 2,000 nearly a minute; what is fitted on half of
 # 2,000 rows predicts as well (docs/reliability.md, "Scale").
@@ -86,6 +88,7 @@ class DecoupledModelFitter:
         categorical_features: Sequence[int] = (),
         refit_growth: float = 0.1,
         max_fit_rows: int = _MAX_FIT_ROWS,
+        winsorize: Winsorize | None = None,
     ) -> None:
         r"""Fitter for one search space.
 
@@ -97,6 +100,8 @@ class DecoupledModelFitter:
                 this fraction since the last fit. 0 fits at every change.
             max_fit_rows: The most rows of an outcome on which hyperparameters are
                 fitted.
+            winsorize: What is done about outliers among the worst outcomes. None models
+                all outcomes as they are.
 
         Raises:
             BotorchTensorDimensionError: If the bounds are not ``2 x d``.
@@ -109,6 +114,7 @@ class DecoupledModelFitter:
         self.categorical_features = sorted(categorical_features)
         self.refit_growth = refit_growth
         self.max_fit_rows = max_fit_rows
+        self.winsorize = winsorize
         self._fitted: dict[int, _FittedOutcome] = {}
 
     def fit(self, X: Tensor, Y: Tensor) -> ModelListGP:
@@ -127,7 +133,18 @@ class DecoupledModelFitter:
                 never measured.
         """
         check_table(X, Y, self.bounds)
+        Y = self._to_model(Y)
         return ModelListGP(*(self._fit_outcome(X, Y, i) for i in range(Y.shape[-1])))
+
+    def unfitted(self) -> Self:
+        """A fitter with the same settings that has not fitted anything."""
+        other = copy(self)
+        other._fitted = {}
+        return other
+
+    def _to_model(self, Y: Tensor) -> Tensor:
+        """What is modelled of these outcomes."""
+        return Y if self.winsorize is None else self.winsorize(Y)
 
     def _fit_outcome(self, X: Tensor, Y: Tensor, i: int) -> SingleTaskGP:
         rows = ~Y[:, i].isnan()
@@ -206,6 +223,7 @@ class DecoupledModelFitter:
         Raises:
             InputDataError: If the parameters are not those of these models.
         """
+        Y = self._to_model(Y)
         for i, (num_at_last_fit, parameters) in state.items():
             rows = ~Y[:, i].isnan()
             X_i, y_i = X[rows], Y[rows, i : i + 1]
@@ -229,6 +247,7 @@ def fit_decoupled_model(
     bounds: Tensor,
     categorical_features: Sequence[int] = (),
     max_fit_rows: int = _MAX_FIT_ROWS,
+    winsorize: Winsorize | None = None,
 ) -> ModelListGP:
     r"""Fit one GP per outcome to a half-filled table, in one call.
 
@@ -239,6 +258,8 @@ def fit_decoupled_model(
         categorical_features: Columns whose values are labels without an order.
         max_fit_rows: The most rows of an outcome on which hyperparameters are fitted;
             predictions use all.
+        winsorize: What is done about outliers among the worst outcomes. None models all
+            outcomes as they are.
 
     Returns:
         A fitted model list with one single-output model per outcome.
@@ -258,7 +279,10 @@ def fit_decoupled_model(
         2
     """
     fitter = DecoupledModelFitter(
-        bounds, categorical_features=categorical_features, max_fit_rows=max_fit_rows
+        bounds,
+        categorical_features=categorical_features,
+        max_fit_rows=max_fit_rows,
+        winsorize=winsorize,
     )
     return fitter.fit(X, Y)
 

@@ -22,6 +22,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from botorch_flexibo import DecoupledModelFitter, fit_decoupled_model
+from botorch_flexibo.models import Winsorize
 
 BOUNDS = torch.tensor([[0.0, -5.0], [2.0, 5.0]], dtype=torch.float64)
 RENAME = torch.tensor([2.0, 0.0, 1.0], dtype=torch.float64)
@@ -473,6 +474,47 @@ def test_a_fitter_goes_on_from_its_state_to_the_last_bit() -> None:
     assert [p.num_rows for p in other.state_dict().values()] == [
         p.num_rows for p in fitter.state_dict().values()
     ]
+
+
+def test_a_winsorising_fitter_models_winsorised_outcomes_and_goes_on() -> None:
+    X, Y = half_filled(n=16)
+    Y[2, 0], Y[1, 1] = -500.0, -9000.0
+    rule = Winsorize([-1.0, 50.0])
+    assert (rule(Y)[:, 0].nan_to_num() != Y[:, 0].nan_to_num()).sum() == 1
+    fitter = DecoupledModelFitter(BOUNDS, winsorize=rule)
+    state = {}
+    for n in (12, 13):
+        fitter.fit(X[:n], Y[:n])
+        state = fitter.state_dict()
+    other = fitter.unfitted()
+    assert other.state_dict() == {}
+    other.load_state_dict(state, X[:13], Y[:13])
+    test = designs(50, seed=9)
+    models = (
+        fitter.fit(X, Y),
+        other.fit(X, Y),
+        fit_decoupled_model(X, rule(Y), bounds=BOUNDS),
+    )
+    for one, two, alone in zip(*(m.models for m in models), strict=True):
+        assert torch.equal(one.posterior(test).mean, two.posterior(test).mean)
+        assert torch.equal(one.train_targets, alone.train_targets)
+    at_once = fit_decoupled_model(X, Y, bounds=BOUNDS, winsorize=rule)
+    for one, two in zip(at_once.models, models[2].models, strict=True):
+        assert torch.equal(one.posterior(test).mean, two.posterior(test).mean)
+
+
+def test_a_fitter_that_has_not_fitted_has_the_settings_of_the_other() -> None:
+    X, Y = half_filled()
+    rule = Winsorize([0.0, 0.0])
+    fitter = DecoupledModelFitter(
+        BOUNDS, refit_growth=0.5, max_fit_rows=7, winsorize=rule
+    )
+    first = fitter.fit(X, Y).models
+    other = fitter.unfitted()
+    assert (other.refit_growth, other.max_fit_rows, other.winsorize) == (0.5, 7, rule)
+    assert torch.equal(other.bounds, BOUNDS)
+    assert other.fit(X, Y).models[0] is not first[0]
+    assert fitter.fit(X, Y).models[0] is first[0]
 
 
 def test_a_state_of_other_models_is_refused() -> None:
