@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from benchmarks.environment import describe, write_json
 from benchmarks.methods import METHODS
+from benchmarks.starved import Starved
 from botorch_flexibo import DecoupledHistory, InitialDesign, run_decoupled_optimization
 from botorch_flexibo.plotting import (
     plot_cost_breakdown,
@@ -49,8 +50,8 @@ METHOD_NAMES = (
     "random, coupled",
 )
 SECONDS_PER_HOUR = 3600.0
-# A method that buys no training in so many decisions would go on for thousands.
-MAX_CHEAP_DECISIONS = 100
+# A method is stopped that buys no training any more.
+STARVED = Starved(dear=0)
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,6 @@ class Run:
     seed: int
     history: DecoupledHistory
     seconds: float
-
-
-def stop_without_training(history: DecoupledHistory) -> bool:
-    """A callback that ends a run which has stopped buying trainings."""
-    trained = max(r.decision for r in history.records if r.measured[0])
-    return history.records[-1].decision - trained >= MAX_CHEAP_DECISIONS
 
 
 def run_one(method: str, seed: int, gpu_hours: float) -> Run:
@@ -82,7 +77,7 @@ def run_one(method: str, seed: int, gpu_hours: float) -> Run:
         budget=gpu_hours * SECONDS_PER_HOUR,
         initial_design=InitialDesign(10),
         seed=seed,
-        callbacks=[stop_without_training],
+        callbacks=[STARVED],
     )
     return Run(method, seed, history, time.perf_counter() - start)
 
@@ -157,7 +152,7 @@ def print_table(summary: pd.DataFrame, gpu_hours: float) -> None:
         )
     if (summary["stop_reason"] == "callback").any():
         print(
-            f"* ended early: no training bought in {MAX_CHEAP_DECISIONS} decisions in a"
+            f"* ended early: no training bought in {STARVED.decisions} decisions in a"
             " row (it starves the error)"
         )
 

@@ -22,13 +22,12 @@ import torch
 from benchmarks.environment import describe
 from benchmarks.methods import FITTERS, METHODS
 from benchmarks.problems import believed_costs, build, typical_costs
+from benchmarks.starved import Starved
 from botorch_flexibo import DecoupledHistory, InitialDesign, run_decoupled_optimization
 from botorch_flexibo.test_functions import DecoupledProblem
 
 FOLDER = Path(__file__).parent
 KEY = ["problem", "method", "seed"]
-# A method that buys nothing dear in so many decisions is stopped: its share stays.
-MAX_CHEAP_DECISIONS = 100
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,7 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
     problem = build(case.spec.problem, case.seed, case.spec.arguments)
     num_initial = case.experiment.num_initial or 2 * (problem.dim + 1)
     unit = float(typical_costs(problem).sum())
+    dear = int(typical_costs(problem).argmax())
     fitter = FITTERS.get(case.method)
     cpu, wall = time.process_time(), time.perf_counter()
     history = run_decoupled_optimization(
@@ -156,7 +156,7 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
         cost_model=believed_costs(problem, case.spec.believed),
         fitter=None if fitter is None else fitter(problem),
         seed=case.seed,
-        callbacks=[_Starved(problem)],
+        callbacks=[Starved(dear, target_fidelities=problem.target_fidelities)],
     )
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     names = dict(zip(KEY, case.key, strict=True))
@@ -164,29 +164,6 @@ def run_case(case: Case) -> tuple[dict[str, Any], pd.DataFrame]:
     curves = _curves(history, problem, case.experiment.grid + num_initial, unit)
     curves.insert(0, "spent", case.experiment.grid)
     return row | _origin(), curves.assign(**names)
-
-
-class _Starved:
-    """A callback that ends a run which has stopped buying what is dear.
-
-    Where there are fidelities, that is the dear outcome at its target.
-    """
-
-    def __init__(self, problem: DecoupledProblem) -> None:
-        self.dear = int(typical_costs(problem).argmax())
-        self.targets = problem.target_fidelities
-
-    def __call__(self, history: DecoupledHistory) -> bool:
-        bought = [
-            record.decision
-            for record in history.records
-            if record.measured[self.dear] and self._at_target(history, record.design)
-        ]
-        last = max(bought, default=0)
-        return history.records[-1].decision - last >= MAX_CHEAP_DECISIONS
-
-    def _at_target(self, history: DecoupledHistory, design: int) -> bool:
-        return all(history.X[design, j] == to for j, to in self.targets.items())
 
 
 def _row(history: DecoupledHistory) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from benchmarks.environment import describe, stored
 from benchmarks.methods import METHODS
+from benchmarks.starved import Starved
 from botorch_flexibo import (
     DecoupledHistory,
     InitialDesign,
@@ -148,13 +149,14 @@ def run_case(case: Case) -> dict[str, object]:
     setting = SETTINGS[case.problem]
     problem = setting.problem()
     dear = expensive_outcome(problem)
+    starved = Starved(dear, decisions=MAX_CHEAP_DECISIONS)
 
     def is_over(history: DecoupledHistory) -> bool:
         bought = [r.decision for r in history.records if r.measured[dear]]
         last = history.records[-1]
         return (
             len(bought) >= case.evaluations
-            or last.decision - bought[-1] >= MAX_CHEAP_DECISIONS
+            or starved(history)
             or last.hv_measured > (case.until_share + 1e-9) * history.max_hv
         )
 
