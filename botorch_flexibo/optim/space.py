@@ -19,6 +19,9 @@ from botorch_flexibo.utils.rows import unique_rows
 _MAX_ENUMERATED = 10_000
 # With linear constraints so many times more Sobol designs are drawn.
 _OVERSAMPLING = 16
+# What constraints may be violated by: so many roundings of their terms, at least this.
+_ROUNDINGS = 4
+_SLACK = 1e-9
 
 LinearConstraint = tuple[Tensor, Tensor, float]
 
@@ -161,7 +164,7 @@ class SearchSpace:
         return X[self.is_feasible(X)]
 
     def is_feasible(self, X: Tensor) -> Tensor:
-        r"""Which designs meet the linear constraints.
+        r"""Which designs meet the linear constraints, up to rounding.
 
         Args:
             X: A ``n x d``-dim tensor of designs.
@@ -170,8 +173,11 @@ class SearchSpace:
             A ``n``-dim boolean tensor.
         """
         keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
+        rounding = _ROUNDINGS * torch.finfo(X.dtype).eps
         for indices, coefficients, rhs in self.inequality_constraints:
-            keep &= X[:, indices] @ coefficients.to(X) >= rhs - 1e-9
+            terms = (X[:, indices] * coefficients.to(X)).double()
+            size = terms.abs().sum(dim=-1) + abs(rhs)
+            keep &= terms.sum(dim=-1) >= rhs - (rounding * size).clamp_min(_SLACK)
         return keep
 
     def members(self, X: Tensor) -> Tensor:

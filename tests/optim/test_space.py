@@ -333,6 +333,28 @@ def test_choices_that_violate_a_constraint_are_left_out() -> None:
 
 
 @dtypes
+@pytest.mark.parametrize("unit", [0.1, 0.3, 1e4 / 3])
+def test_designs_on_a_constraint_are_kept_whatever_they_round_to(
+    dtype: torch.dtype, unit: float
+) -> None:
+    # Parts of a mixture: at least seven of ten, and at most nine, in exact numbers.
+    parts = torch.cartesian_prod(*[torch.arange(6)] * 3)
+    total = parts.sum(dim=-1)
+    ones = torch.ones(3, dtype=dtype)
+    space = SearchSpace(
+        torch.tensor([[0.0] * 3, [6 * unit] * 3], dtype=dtype),
+        (parts.double() * unit).to(dtype),
+        inequality_constraints=[
+            (torch.arange(3), ones, 7 * unit),
+            (torch.arange(3), -ones, -9 * unit),
+        ],
+    )
+    assert space.choices is not None
+    kept = (space.choices.double() / unit).round().long()
+    assert kept.tolist() == parts[(total >= 7) & (total <= 9)].tolist()
+
+
+@dtypes
 def test_choices_have_values_that_their_columns_allow(dtype: torch.dtype) -> None:
     bounds = torch.tensor([[0.0], [1.0]], dtype=dtype)
     third = torch.tensor([[1.0], [2.0]], dtype=dtype) / 3
