@@ -16,6 +16,7 @@ from benchmarks.peers.multi_fidelity import (
 )
 from benchmarks.peers.nsga2 import NSGA2Policy
 from benchmarks.peers.optuna_samplers import OptunaPolicy
+from benchmarks.peers.per_cost import PerCostPolicy
 from benchmarks.peers.pesmo import pesmo_policy
 from benchmarks.peers.smac3 import SMACPolicy
 from benchmarks.problems import typical_costs
@@ -187,6 +188,7 @@ METHODS: dict[str, MethodFactory] = {
     "coupled qLogNEHVI, searched at length": lambda _: CoupledPolicy(
         max_candidates=4096, num_restarts=10, raw_samples=512, maxiter=200
     ),
+    "coupled qLogNEHVI, per cost": lambda _: PerCostPolicy(max_candidates=256),
     "coupled qLogNParEGO": lambda _: CoupledPolicy(qlognparego_factory),
     "qLogNEHVI + variance/cost": lambda _: VariancePerCostPolicy(
         CoupledPolicy(max_candidates=256)
