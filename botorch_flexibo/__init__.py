@@ -28,6 +28,7 @@ from botorch_flexibo.optim import (
 from botorch_flexibo.policies import (
     AcquisitionPolicy,
     CoupledPolicy,
+    DecoupledState,
     FlexiBOFactory,
     LookaheadFactory,
     PABOPolicy,
@@ -45,6 +46,7 @@ __all__ = [
     "DecoupledHistory",
     "DecoupledModelFitter",
     "DecoupledProblem",
+    "DecoupledState",
     "EvaluationRequest",
     "FlexiBO",
     "FlexiBOFactory",

@@ -30,6 +30,9 @@ _HOPELESS = 0.2
 # Refinement ends when a step improves the value by a smaller part. Fronts have kinks:
 # line searches would go on there for next to nothing.
 _TOLERANCE = 1e-4
+# Designs of a continuous space are the same if no column differs by more than this part
+# of its width.
+_SAME = 1e-6
 # Smaller values are not refined: scaled to order one, they could overflow.
 _NEGLIGIBLE = 1e-100
 
@@ -256,12 +259,20 @@ class ContinuousCandidates:
         return [] if pick is None else [pick]
 
     def _is_taken(self, X: Tensor, mask: Tensor) -> Tensor:
-        """Which rows of ``X`` have an outcome of ``mask`` measured or pending."""
+        """Which rows of ``X`` have an outcome of ``mask`` measured or pending.
+
+        A search that ends at the same corner twice ends there up to rounding.
+        """
         taken = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+        low, high = self._space.bounds
+        width = (high - low).clamp_min(torch.finfo(X.dtype).tiny)
         for X_taken, X_mask in self._taken:
-            known = X_taken[(X_mask & mask).any(dim=-1)]
+            known = X_taken[(X_mask & mask).any(dim=-1)].to(X)
             if len(known) > 0:
-                taken |= RowIndex(known).find(X) >= 0
+                apart = torch.cdist(
+                    (X - low) / width, (known - low) / width, p=torch.inf
+                )
+                taken |= (apart <= _SAME).any(dim=-1)
         return taken
 
     def _refined(self, seed: int, max_cost: float) -> list[Pick]:

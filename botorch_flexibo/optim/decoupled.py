@@ -30,7 +30,7 @@ from botorch_flexibo.optim.candidates import (
     Pick,
     SearchOptions,
 )
-from botorch_flexibo.optim.space import SearchSpace, check_within
+from botorch_flexibo.optim.space import SearchSpace, as_space, check_within
 from botorch_flexibo.utils.checks import (
     check_batch_cost,
     check_evaluation_masks,
@@ -199,14 +199,14 @@ def _greedy_picks(
 
 
 def _space(bounds: Tensor | SearchSpace, choices: Tensor | None) -> SearchSpace:
-    if not isinstance(bounds, SearchSpace):
-        return SearchSpace(bounds, choices=choices)
-    if choices is not None:
+    if choices is None:
+        return as_space(bounds)
+    if isinstance(bounds, SearchSpace):
         raise InputDataError(
             "Expected choices in the SearchSpace, but got them as an argument too."
             " Pass SearchSpace(bounds, choices=choices)."
         )
-    return bounds
+    return SearchSpace(bounds, choices=choices)
 
 
 def _request(picks: list[Pick]) -> EvaluationRequest:

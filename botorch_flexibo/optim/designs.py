@@ -10,7 +10,7 @@ from botorch.exceptions.errors import CandidateGenerationError, InputDataError
 from botorch.models.model import Model
 from torch import Tensor
 
-from botorch_flexibo.optim.space import SearchSpace
+from botorch_flexibo.optim.space import SearchSpace, as_space
 from botorch_flexibo.utils.checks import check_beta, is_count
 from botorch_flexibo.utils.fronts import as_ref_point, front_mask
 from botorch_flexibo.utils.objective import separable_weights
@@ -31,7 +31,7 @@ _FRONT_SHARES = (1 / 3, 1 / 6, 1 / 6)
 
 
 def identified_front(
-    model: Model, space: SearchSpace, *, X: Tensor, Y: Tensor, seed: int
+    model: Model, space: Tensor | SearchSpace, *, X: Tensor, Y: Tensor, seed: int
 ) -> Tensor:
     r"""Designs that are Pareto optimal by the model's posterior mean.
 
@@ -43,9 +43,9 @@ def identified_front(
 
     Args:
         model: A model with ``m`` outputs, maximised.
-        space: The search space. Columns fixed in it, for example fidelities at their
-            targets, have these values in all designs; a value measured elsewhere
-            informs the model only.
+        space: The search space, or its ``2 x d``-dim bounds. Columns fixed in it, for
+            example fidelities at their targets, have these values in all designs; a
+            value measured elsewhere informs the model only.
         X: A ``n x d``-dim tensor of the designs measured so far.
         Y: A ``n x m``-dim tensor of their outcomes, NaN where not measured.
         seed: Seed of the population on a continuous space.
@@ -62,6 +62,7 @@ def identified_front(
         >>> front.shape[-1]
         2
     """
+    space = as_space(space)
     with torch.no_grad():
         designs = space.sample(_NUM_POOL, seed=seed)
         if space.choices is None:
@@ -76,7 +77,7 @@ def identified_front(
 
 def sample_region_designs(
     model: Model,
-    space: SearchSpace,
+    space: Tensor | SearchSpace,
     ref_point: Tensor | Sequence[float],
     *,
     num_designs: int = 128,
@@ -93,10 +94,12 @@ def sample_region_designs(
     certainly dominates, or what cannot exceed the reference point, is dropped. Up to
     two thirds of the result are designs of the three fronts, far from each other in
     outcome space; the rest is drawn at random from those whose boxes reach the region.
+    If no box exceeds the reference point, which is then too high or beta too small, the
+    nearest designs are returned, and measurements are worth nothing.
 
     Args:
         model: A model with ``m`` outputs, maximised, whose posteriors have moments.
-        space: The search space.
+        space: The search space, or its ``2 x d``-dim bounds.
         ref_point: A ``m``-dim reference point below the front.
         num_designs: The largest number of designs to return. 128 hold most of a
             region's volume; runs of ``LookaheadFactory``, which draws them anew at
@@ -127,6 +130,7 @@ def sample_region_designs(
         raise InputDataError(
             f"Expected num_designs >= 1, but got {num_designs!r}. Pass a whole number."
         )
+    space = as_space(space)
     m = model.num_outputs
     ref_point = as_ref_point(ref_point, space.bounds, num_outcomes=m)
     beta = check_beta(beta)

@@ -19,8 +19,7 @@ from botorch_flexibo.utils.rows import unique_rows
 _MAX_ENUMERATED = 10_000
 # With linear constraints so many times more Sobol designs are drawn.
 _OVERSAMPLING = 16
-# What constraints may be violated by: so many roundings of their terms, at least this.
-_ROUNDINGS = 4
+# What constraints may be violated by, if not by the rounding of their terms.
 _SLACK = 1e-9
 
 LinearConstraint = tuple[Tensor, Tensor, float]
@@ -173,11 +172,11 @@ class SearchSpace:
             A ``n``-dim boolean tensor.
         """
         keep = torch.ones(len(X), dtype=torch.bool, device=X.device)
-        rounding = _ROUNDINGS * torch.finfo(X.dtype).eps
+        eps = torch.finfo(X.dtype).eps
         for indices, coefficients, rhs in self.inequality_constraints:
             terms = (X[:, indices] * coefficients.to(X)).double()
             size = terms.abs().sum(dim=-1) + abs(rhs)
-            keep &= terms.sum(dim=-1) >= rhs - (rounding * size).clamp_min(_SLACK)
+            keep &= terms.sum(dim=-1) >= rhs - (eps * size).clamp_min(_SLACK)
         return keep
 
     def members(self, X: Tensor) -> Tensor:
@@ -302,6 +301,11 @@ class SearchSpace:
             )
             for column, values in {**self.discrete_dims, **self.cat_dims}.items()
         }
+
+
+def as_space(bounds: Tensor | SearchSpace) -> SearchSpace:
+    """A search space, also of bounds alone."""
+    return bounds if isinstance(bounds, SearchSpace) else SearchSpace(bounds)
 
 
 def _nearest(values: Tensor, allowed: Tensor) -> Tensor:

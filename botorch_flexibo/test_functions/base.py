@@ -184,7 +184,8 @@ class DecoupledProblem(MultiObjectiveTestProblem, ABC):
 
         Returns:
             A ``batch_shape x m`` tensor of true costs, strictly positive, in
-            ``cost_unit``. What the set-up costs is not included.
+            ``cost_unit``. What the set-up costs is not included. The loop asks when it
+            pays, after it has measured: a problem may say what that really took.
         """
 
     def setup_cost(self, X: Tensor) -> Tensor:

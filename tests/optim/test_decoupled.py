@@ -751,6 +751,35 @@ def test_a_design_that_is_set_up_is_measured_again_where_that_is_worth_more():
     assert not torch.equal(request.X, OLD)
 
 
+@pytest.mark.parametrize(("apart", "again"), [(1e-12, False), (1e-4, True)])
+def test_what_was_measured_up_to_rounding_is_not_measured_again(apart, again):
+    # Outcome 0 gains most by far, and most of all in a corner.
+    corner = tensor([1.0, 1.0])
+    acqf = Hills((1.0, 1e-3), centres=corner.expand(2, 2))
+    request = optimize_acqf_decoupled(
+        acqf,
+        BOUNDS,
+        X_avoid=corner - apart,
+        X_avoid_evaluation_mask=torch.tensor([[True, False]]),
+        options=QUICK,
+    )
+    assert request.evaluation_mask.tolist() == [[True, False]]
+    assert bool((request.X - corner).abs().max() < 1e-7) == again
+
+
+def test_a_column_without_width_does_not_hide_what_was_measured():
+    bounds = torch.tensor([[0.0, 0.5], [1.0, 0.5]], dtype=torch.float64)
+    best = tensor([1.0, 0.5])
+    request = optimize_acqf_decoupled(
+        Hills((1.0, 1e-3), centres=best.expand(2, 2)),
+        bounds,
+        X_avoid=best - tensor([1e-12, 0.0]),
+        X_avoid_evaluation_mask=torch.tensor([[True, False]]),
+        options=QUICK,
+    )
+    assert (request.X - best).abs().max() > 1e-6 or request.evaluation_mask[0, 1]
+
+
 def test_a_pick_sets_its_design_up_for_the_rest_of_a_batch():
     # Both outcomes gain most at the first choice.
     choices = torch.cat([CENTRES[:1], tensor([0.0, 0.0], [0.1, 0.9])])

@@ -373,6 +373,23 @@ def test_region_designs_are_unique_within_bounds_and_at_most_as_many_as_asked_fo
     assert (designs <= PROBLEM.bounds[1]).all()
 
 
+def test_bounds_alone_are_a_space(sparse: Data) -> None:
+    model, X, Y = sparse
+    ref_point = tensor(-400.0, -20.0)
+    regions, fronts = zip(
+        *(
+            (
+                sample_region_designs(model, space, ref_point, num_designs=16, X=X),
+                identified_front(model, space, X=X, Y=Y, seed=0),
+            )
+            for space in (PROBLEM.bounds, SPACE)
+        ),
+        strict=True,
+    )
+    assert torch.equal(*regions)
+    assert torch.equal(*fronts)
+
+
 @pytest.mark.parametrize("finite", [True, False], ids=["finite", "continuous"])
 def test_region_designs_depend_on_the_seed_alone(sparse: Data, finite: bool) -> None:
     model, X, _ = sparse

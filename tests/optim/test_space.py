@@ -46,8 +46,10 @@ def assert_inside(space: SearchSpace, X: Tensor) -> None:
         assert set(X[:, column].tolist()) <= {torch.tensor(value, dtype=X.dtype).item()}
     for indices, coefficients, rhs in space.inequality_constraints:
         for row in X.tolist():
-            terms = zip(indices.tolist(), coefficients.tolist(), strict=True)
-            assert sum(c * row[i] for i, c in terms) >= rhs - 1e-6
+            pairs = zip(indices.tolist(), coefficients.tolist(), strict=True)
+            terms = [c * row[i] for i, c in pairs]
+            size = sum(map(abs, terms)) + abs(rhs)
+            assert sum(terms) >= rhs - max(1e-9, 1.2e-7 * size)
 
 
 @st.composite
