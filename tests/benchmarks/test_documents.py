@@ -526,3 +526,16 @@ def test_hvkg_is_as_slow_as_is_written(problem: str, seeds: int) -> None:
     assert f"{ours} against {theirs}" in text
     if seeds > 1:
         assert (regret["look-ahead FlexiBO"] < regret["HVKG"]).sum() == 4
+
+
+def test_what_a_part_of_the_rows_costs_is_as_written() -> None:
+    stored = pd.DataFrame(json.loads((RESULTS / "fit_rows.json").read_text())["runs"])
+    means = stored.groupby(["fitted", "problem"])[["rmse", "nll"]].mean()
+    text = (ROOT / "docs/reliability.md").read_text("utf-8")
+    written = rows(table_below(text, "| rows fitted |"))
+    assert len(written) == 4
+    for fitted, cells in written.items():
+        expected = means.loc[int(fitted.replace(",", ""))]
+        for cell, (rmse, nll) in zip(cells, expected.to_numpy(), strict=True):
+            pair = f"{rmse:.3f} / {nll:.3f}".replace("0.", ".")
+            assert cell.split(",")[0] == pair
