@@ -223,6 +223,7 @@ class Store:
         seeds: The seeds; None for all.
         methods: The methods; None for all.
         matching: A text in the names of the problems, such as "(10:1)".
+        complete: Whether to leave out instances on which a method was not run.
     """
 
     folder: Path
@@ -230,6 +231,7 @@ class Store:
     seeds: tuple[int, ...] | None = None
     methods: tuple[str, ...] | None = None
     matching: str = ""
+    complete: bool = False
 
     @property
     def runs_path(self) -> Path:
@@ -262,7 +264,13 @@ class Store:
             if wanted is not None:
                 frame = frame[frame[column].isin(wanted)]
         frame = frame[frame["problem"].str.contains(self.matching, regex=False)]
-        return frame if frame.empty else frame[frame["decisions"] > 0]
+        if frame.empty:
+            return frame
+        frame = frame[frame["decisions"] > 0]
+        if self.complete:
+            ran = frame.groupby(["problem", "seed"])["method"].transform("nunique")
+            frame = frame[ran == frame["method"].nunique()]
+        return frame
 
     def _stored(self) -> pd.DataFrame:
         if not self.runs_path.exists():

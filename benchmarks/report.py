@@ -309,6 +309,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="these only")
     parser.add_argument("--methods", nargs="+", help="these only")
     parser.add_argument("--matching", default="", help="problems with this text")
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="only seeds of a problem on which all these methods ran",
+    )
     parser.add_argument("--reference", default="look-ahead FlexiBO")
     parser.add_argument("--peer", default="coupled qLogNEHVI")
     parser.add_argument("--figure", type=Path, help="draw the first config")
@@ -329,7 +334,8 @@ def main() -> None:
     seeds = None if args.seeds is None else tuple(args.seeds)
     methods = None if args.methods is None else tuple(args.methods)
     stores = [
-        Store(args.results, name, seeds, methods, args.matching) for name in args.config
+        Store(args.results, name, seeds, methods, args.matching, args.complete)
+        for name in args.config
     ]
     for store in stores:
         if args.markdown:

@@ -126,6 +126,23 @@ def test_problems_are_chosen_by_a_part_of_their_names(
     assert set(chosen["problem"]) == {"p (1:1)"} and len(chosen) == 4
 
 
+def test_incomplete_instances_are_left_out_if_asked_for(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    both = pd.concat(curves.assign(problem=name) for name in ("p", "q"))
+    absent = (both["problem"] == "q") & (both["method"] == "peer") & (both["seed"] == 1)
+    both = both[~absent]
+    both.to_csv(tmp_path / "x.curves.csv", index=False)
+    runs = both.query("spent == 2.0").assign(decisions=1)
+    runs.to_csv(tmp_path / "x.runs.csv", index=False)
+    assert len(Store(tmp_path, "x").runs()) == 7
+    kept = Store(tmp_path, "x", complete=True)
+    pairs = kept.curves()[["problem", "seed"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [["p", 0], ["p", 1], ["q", 0]]
+    alone = Store(tmp_path, "x", methods=("ours",), complete=True)
+    assert len(alone.runs()) == 4
+
+
 def test_tables_of_documents_have_the_lowest_number_in_bold(
     curves: pd.DataFrame, tmp_path: Path
 ) -> None:
