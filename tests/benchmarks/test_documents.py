@@ -13,7 +13,14 @@ import pandas as pd
 from pandas import Series
 
 from benchmarks.experiment import FOLDER, Store
-from benchmarks.report import at_budget, cost_of_peer, interval, markdown, regrets
+from benchmarks.report import (
+    at_budget,
+    cost_of_peer,
+    interval,
+    markdown,
+    ranks,
+    regrets,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = FOLDER / "results"
@@ -526,6 +533,58 @@ def test_hvkg_is_as_slow_as_is_written(problem: str, seeds: int) -> None:
     assert f"{ours} against {theirs}" in text
     if seeds > 1:
         assert (regret["look-ahead FlexiBO"] < regret["HVKG"]).sum() == 4
+
+
+def test_what_winsorising_changes_is_as_written() -> None:
+    curves = Store(RESULTS, "real").curves()
+    text = (ROOT / "docs/results.md").read_text("utf-8")
+    written = rows(table_below(text, "| winsorised | regret |"))
+    regret, last = regrets(curves), at_budget(curves)
+    for method, cells in written.items():
+        with_it = f"{method}, winsorised"
+        gap = (regret[with_it] - regret[method]).dropna()
+        assert len(gap) == 26
+        wins, losses = (gap < 0).sum(), (gap > 0).sum()
+        expected = [f"{gap.mean():.2f} +- {interval(gap):.2f}", f"{wins} / {losses}"]
+        for column in ("measured", "identified"):
+            share = last[column].unstack("method")
+            less = 100 * (share[method] - share[with_it]).dropna()
+            expected.append(f"{less.mean():.1f} +- {interval(less):.1f}")
+        assert cells == expected, method
+    battery = regrets(Store(RESULTS, "battery", matching="(10:1)").curves())
+    ours = "look-ahead FlexiBO"
+    gap = (battery[f"{ours}, winsorised"] - battery[ours]).dropna()
+    assert len(gap) == 21
+    numbers = f"{gap.mean():.2f} +- {interval(gap):.2f} higher (10:1, three seeds)"
+    assert numbers in " ".join(text.split())
+
+
+def test_what_problems_as_units_tell_is_as_written() -> None:
+    text, ours = words("docs/results.md"), "look-ahead FlexiBO"
+    variance = "qLogNEHVI + variance/cost"
+    gaps: dict[str, list[str]] = {}
+    criticals = []
+    stores = {"100:1": DEAR, "10:1": BATTERY, "3:1": NEAR, "1:1": EQUAL}
+    for costs, store in stores.items():
+        methods = (*(store.methods or ()), "random, decoupled")
+        curves = replace(store, methods=methods).curves()
+        means = regrets(curves).groupby("problem").mean()
+        assert len(means) == 7
+        mean_ranks, critical = ranks(means)
+        criticals.append(critical)
+        for method in {"coupled qLogNEHVI", "C-MOKG", variance} & set(means):
+            gap = means[method] - means[ours]
+            numbers = f"{gap.mean():.2f} +- {interval(gap):.2f}"
+            gaps.setdefault(method, []).append(numbers)
+        if costs == "3:1":
+            both = mean_ranks[[variance, ours]]
+            assert "at 3:1 ({:.1f} and {:.1f} of eight)".format(*both) in text
+    assert f"is {min(criticals):.1f} to {max(criticals):.1f} ranks" in text
+    qlognehvi, kg = gaps["coupled qLogNEHVI"], gaps["C-MOKG"]
+    assert "({}, {}) and not surely".format(*qlognehvi[:2]) in text
+    assert "at 3:1 and 1:1 ({}, {})".format(*qlognehvi[2:]) in text
+    assert f"C-MOKG at 10:1 and 1:1 ({kg[1]}, {kg[3]})" in text
+    assert f"at no ratio ({', '.join(gaps[variance])} at 10:1" in text
 
 
 def test_what_a_part_of_the_rows_costs_is_as_written() -> None:
