@@ -1,6 +1,7 @@
 """Tables and figures of stored experiments; nothing is run.
 
-    python -m benchmarks.report real --seeds 0 1 2 --figure docs/figures/real.png
+    python -m benchmarks.report real --seeds 0 1 2 --figure out/real.png
+    python -m benchmarks.report real --complete --methods FlexiBO NSGA-II
     python -m benchmarks.report deep_shift --peer "SMAC3, ParEGO and Hyperband"
     python -m benchmarks.report battery --matching "(10:1)" --markdown regret
 

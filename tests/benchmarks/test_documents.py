@@ -16,6 +16,7 @@ from benchmarks.experiment import FOLDER, Store
 from benchmarks.report import (
     at_budget,
     cost_of_peer,
+    cost_to_reach,
     interval,
     markdown,
     ranks,
@@ -27,7 +28,6 @@ RESULTS = FOLDER / "results"
 REAL = Store(
     RESULTS,
     "real",
-    seeds=(0, 1, 2),
     methods=(
         "FlexiBO",
         "look-ahead FlexiBO",
@@ -37,6 +37,7 @@ REAL = Store(
         "Optuna, TPE",
         "random, coupled",
     ),
+    complete=True,
 )
 BATTERY = Store(
     RESULTS,
@@ -51,6 +52,11 @@ BATTERY = Store(
         "FlexiBO, discretised",
         "random, coupled",
     ),
+)
+PER_COST = "coupled qLogNEHVI, per cost"
+AWARE = replace(
+    REAL,
+    methods=("FlexiBO", "look-ahead FlexiBO", "coupled qLogNEHVI", PER_COST),
 )
 NEAR = replace(BATTERY, matching="(3:1)")
 EQUAL = replace(BATTERY, matching="(1:1)")
@@ -88,6 +94,8 @@ def table_below(text: str, head: str) -> list[str]:
     ("document", "head", "store", "kind"),
     [
         ("README.md", "| | FlexiBO |", REAL, "errors"),
+        ("docs/results.md", "| regret | FlexiBO |", REAL, "regret"),
+        ("docs/results.md", "| percent missing (seeds) |", AWARE, "errors"),
         ("docs/results.md", "| problem | look-ahead", BATTERY, "regret"),
         ("docs/results.md", "| at 3:1 | look-ahead", NEAR, "regret"),
         ("docs/results.md", "| at 1:1 | look-ahead", EQUAL, "regret"),
@@ -106,68 +114,87 @@ def test_a_table_says_what_is_stored(
         assert cells == stored[max(known, key=len)], name
 
 
-def test_ten_seeds_of_cifar10_are_as_written() -> None:
-    curves = replace(REAL, seeds=None, matching="CIFAR-10").curves()
-    curves = curves[curves["problem"].str.endswith("CIFAR-10")]  # not CIFAR-100
-    last = at_budget(curves).groupby("method")[["measured", "identified"]].mean()
-    regret = regrets(curves)
-    assert regret.shape == (10, 7) and not regret.isna().any(axis=None)
-    text = words("docs/results.md")
-    table = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
-    written = rows(table_below(table, "| CIFAR-10, ten seeds | FlexiBO |"))
-    order = list(REAL.methods)
-    errors = 100 * (1 - last.loc[order])
-    cells = [f"{a:.1f} / {b:.1f}" for a, b in errors.to_numpy()]
-    assert written["missing"] == cells
-    assert written["regret"] == [f"{x:.2f}" for x in regret.mean()[order]]
-    assert written["rank"] == [f"{x:.1f}" for x in regret.rank(axis=1).mean()[order]]
-    leads = []
-    for ours in OURS:
-        for other in order[2:]:
-            assert (regret[ours] < regret[other]).sum() >= 8
-        gap = regret["coupled qLogNEHVI"] - regret[ours]
-        leads.append(f"{gap.mean():.2f} +- {interval(gap):.2f}")
-    assert " and ".join(leads) in text
-    share = at_budget(curves)["measured"].unstack("method")
-    for better, worse in (OURS, (OURS[1], "coupled qLogNParEGO")):
-        more = 100 * (share[better] - share[worse])
-        assert f"{more.mean():.1f} +- {interval(more):.1f}" in text
-    first, second, peer = (errors["measured"][m] for m in (*OURS, order[4]))
-    numbers = f"{second:.1f} to {first:.1f}, coupled qLogNEHVI {peer:.1f}"
-    assert numbers in words("README.md")
-
-
-def test_ten_seeds_of_four_tables_are_as_written() -> None:
-    curves = replace(REAL, seeds=None).curves()
-    later = ["NAS-Bench-201, CIFAR-100", "crossbar", "deep shift"]
-    curves = curves[curves["problem"].isin(["NAS-Bench-201, CIFAR-10", *later])]
-    last = at_budget(curves)[["measured", "identified"]]
-    missing = 100 * (1 - last.groupby(["problem", "method"]).mean())
-    document = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
-    written = rows(table_below(document, "| ten seeds | FlexiBO |"))
-    assert list(written) == later
-    for problem, cells in written.items():
-        pairs = missing.loc[problem].loc[list(REAL.methods)].to_numpy()
-        assert cells == [f"{a:.1f} / {b:.1f}" for a, b in pairs]
-    regret = regrets(curves)
-    assert regret.shape == (40, 7) and not regret.isna().any(axis=None)
-    text = words("docs/results.md")
-    parts = cost_of_peer(curves, "coupled qLogNEHVI", "measured")
-    ours, ahead = (f"{100 * x:.0f} %" for x in parts.loc["geometric mean", OURS])
-    assert f"after {ours} of the budget" in text
-    assert f"look-ahead FlexiBO after {ahead}" in text
-    wins = [(regret[m] < regret["coupled qLogNEHVI"]).sum() for m in OURS]
-    assert "in {} and {} of 40 runs".format(*wins) in text
-    ranks = regret.rank(axis=1).mean()[list(REAL.methods[:3])]
-    assert (
-        "{:.1f} and {:.1f} of seven, that of variance per cost {:.1f}".format(
-            *(ranks + 1e-9)
+def test_the_readme_says_how_many_seeds_each_table_had() -> None:
+    written = rows(table_below((ROOT / "README.md").read_text("utf-8"), "| | FlexiBO"))
+    seeds = REAL.runs().groupby("problem")["seed"].nunique()
+    for problem, count in seeds.items():
+        named = [name for name in written if name.startswith(str(problem))]
+        assert [name.split(" (")[-1] for name in named] in (
+            [f"{count})"],
+            ["10)", "10)"],  # CIFAR-10 begins the name of CIFAR-100
         )
-        in text
+
+
+def test_the_regret_on_tables_is_as_written() -> None:
+    regret = regrets(REAL.curves())
+    assert not regret.isna().any(axis=None)
+    text, last = words("README.md"), words("docs/results.md")
+    mean_ranks, critical = ranks(regret)
+    first, second, third, fourth = mean_ranks.head(4)
+    assert list(mean_ranks.index[:3]) == [*reversed(OURS), REAL.methods[2]]
+    order = f"a mean rank of {first:.1f} of seven, FlexiBO {second:.1f}, variance per"
+    assert f"{order} cost {third:.1f}, the others {fourth:.1f} and more" in text
+    assert f"({len(regret)} runs, critical difference {critical:.1f})" in text
+    gap = regret["coupled qLogNEHVI"] - regret[OURS[1]]
+    assert f"{gap.mean():.2f} +- {interval(gap):.2f} below coupled qLogNEHVI's" in text
+    assert f"better in {(gap > 0).sum()} of {len(gap)}" in text
+    by_table = gap.groupby("problem").mean()
+    assert len(by_table) == 7
+    assert f"{by_table.mean():.2f} +- {interval(by_table):.2f} with the seven" in text
+    level = regret[OURS[0]] - regret[OURS[1]]
+    assert f"level ({level.mean():.2f} +- {interval(level):.2f} apart)" in last
+
+
+def test_what_costs_alone_buy_is_as_written() -> None:
+    regret = regrets(AWARE.curves())
+    text = words("docs/results.md")
+    gap = regret.rsub(regret[PER_COST], axis=0)
+    numbers = {m: f"{gap[m].mean():.2f} +- {interval(gap[m]):.2f}" for m in gap}
+    better, count = (gap > 0).sum(), len(gap)
+    peer = -gap["coupled qLogNEHVI"]
+    below = f"{peer.mean():.2f} +- {interval(peer):.2f} below qLogNEHVI's"
+    assert f"{below} (lower in {(peer > 0).sum()} of {count} runs)" in text
+    assert f"and {numbers[OURS[1]]} and {numbers[OURS[0]]} above" in text
+    assert f"lower in {better[OURS[1]]} and {better[OURS[0]]})" in text
+    by_table = gap.groupby("problem").mean()
+    first, second = (
+        f"{by_table[m].mean():.2f} +- {interval(by_table[m]):.2f}"
+        for m in reversed(OURS)
     )
-    share = last["measured"].unstack("method").loc[later[0]]
+    assert f"as units {first} and {second}" in text
+    means = regret.groupby("problem").mean()
+    tables = ["HPOLib, slice", "HPOBench, vehicle"]
+    assert (means.loc[tables].idxmin(axis=1) == PER_COST).all()
+    ours, theirs = (means.loc[tables, m].round(2) for m in (OURS[1], PER_COST))
+    pairs = [f"{a[0]:.2f} and {a[1]:.2f}" for a in (theirs.to_list(), ours.to_list())]
+    assert "({}; look-ahead FlexiBO {})".format(*pairs) in text
+    lead = f"{numbers[OURS[1]]} below it ({better[OURS[1]]} of {count} runs)"
+    assert lead in words("README.md")
+
+
+def test_the_readme_says_how_many_runs_reach_95_percent() -> None:
+    reached = [
+        np.isfinite(cost_to_reach(REAL.curves(), 0.95, column)).sum()
+        for column in ("measured", "identified")
+    ]
+    names = [*OURS, "coupled qLogNEHVI"]
+    numbers = "in {} (FlexiBO), {} (look-ahead FlexiBO) and {} (coupled qLogNEHVI)"
+    text = words("README.md")
+    assert numbers.format(*reached[0][names]) in text
+    assert "identified in {}, {} and {}".format(*reached[1][names]) in text
+
+
+def test_what_flexibo_measured_more_than_lookahead_is_as_written() -> None:
+    share = at_budget(REAL.curves())["measured"].unstack("method")
     more = 100 * (share[OURS[0]] - share[OURS[1]])
-    assert f"CIFAR-100 ({more.mean():.1f} +- {interval(more):.1f} points)" in text
+    names = ["NAS-Bench-201, CIFAR-100", "NAS-Bench-201, CIFAR-10"]
+    names += ["crossbar", "deep shift"]
+    first, *others = (
+        f"{more[name].mean():.1f} +- {interval(more[name]):.1f}" for name in names
+    )
+    text = words("docs/results.md")
+    assert f"CIFAR-100 ({first} points)" in text
+    assert f"({', '.join(others)})" in text
 
 
 @pytest.mark.parametrize("config", ["real", "battery"])
@@ -402,19 +429,16 @@ def test_the_readme_says_when_methods_have_what_qlognehvi_ends_with(
     column: str,
 ) -> None:
     parts = cost_of_peer(REAL.curves(), "coupled qLogNEHVI", column)
-    itself, everywhere = parts.loc["geometric mean", ["coupled qLogNEHVI", OURS[1]]]
-    both = parts.drop(index="geometric mean")[OURS].dropna()
-    flexibo, ours = (f"{100 * x:.0f} %" for x in np.exp(np.log(both).mean()))
-    name = {6: "six", 5: "five"}[len(both)]
+    there = parts.drop(index="geometric mean")[OURS].notna().sum()
+    assert there.to_list() == [6, 7]
+    flexibo, ours = (f"{100 * x:.0f} %" for x in parts.loc["geometric mean", OURS])
     text = words("README.md")
     if column == "measured":
-        assert f"itself after {100 * itself:.0f} %" in text
-        assert f"the {name} tables where both get there: FlexiBO {flexibo}," in text
-        assert f"look-ahead FlexiBO {ours};" in text
+        assert (
+            f"look-ahead FlexiBO {ours} on all seven tables; FlexiBO {flexibo}" in text
+        )
     else:
-        assert f"(identified: {100 * itself:.0f} %)" in text
-        assert f"*Identified*, on {name}: {flexibo} and {ours};" in text
-    assert f"look-ahead FlexiBO {100 * everywhere:.0f} % of all seven" in text
+        assert f"*Identified*: {ours} on all seven, and {flexibo} on six" in text
 
 
 def test_the_readme_says_how_far_the_best_other_method_is() -> None:
@@ -423,14 +447,17 @@ def test_the_readme_says_how_far_the_best_other_method_is() -> None:
     best = table.drop(columns=OURS).min(axis=1)
     flexibo, ours = ((best - table[name]).round(1) for name in OURS)
     text = words("README.md")
+    for gained in (flexibo, ours):
+        assert (gained > 0).sum() == 6
     ahead = flexibo[flexibo > 0]
-    assert len(ahead) == 6
-    assert f"{ahead.min()} to {ahead.max()} points lower on six" in text
+    assert f"{ahead.min()} to {ahead.max()} points lower on six tables" in text
     assert f"{-flexibo.min()} higher on HPOLib" in text
     ahead = ours[ours > 0]
-    assert len(ahead) == 5
-    assert f"{ahead.min()} to {ahead.max()} lower on five, equal on HPOBench" in text
+    assert f"{ahead.min()} to {ahead.max()} lower on six" in text
     assert f"{-ours.min()} higher on deep shift" in text
+    nas = table[table.index.str.startswith("NAS")]
+    worse = nas[OURS[1]] / nas[OURS[0]]
+    assert f"{worse.min():.1f} to {worse.max():.1f} times FlexiBO's" in text
 
 
 def test_the_readme_says_how_much_of_the_battery_is_measured() -> None:
