@@ -75,6 +75,10 @@ DEAR = replace(
     ),
 )
 THREE = replace(DEAR, name="three_outcomes", matching="(10:1)")
+OTHERS = tuple(
+    replace(THREE, matching=f"({costs})", seeds=(0, 1, 2, 3, 4))
+    for costs in ("100:1", "3:1", "1:1")
+)
 
 
 def rows(lines: list[str]) -> dict[str, list[str]]:
@@ -143,6 +147,36 @@ def test_the_regret_on_tables_is_as_written() -> None:
     assert f"{by_table.mean():.2f} +- {interval(by_table):.2f} with the seven" in text
     level = regret[OURS[0]] - regret[OURS[1]]
     assert f"level ({level.mean():.2f} +- {interval(level):.2f} apart)" in last
+
+
+def test_three_outcomes_at_other_cost_ratios_are_as_written() -> None:
+    text = words("docs/results.md")
+    document = (ROOT / "docs/results.md").read_text("utf-8")
+    written = rows(table_below(document, "| three outcomes at | look-ahead"))
+    regret = pd.concat(regrets(store.curves()) for store in OTHERS)
+    assert regret.shape == (30, 6) and not regret.isna().any(axis=None)
+    means = regret.groupby("problem").mean()
+    assert len(written) == len(means) == 6
+    for name, row in means.iterrows():
+        problem, costs = str(name).rstrip(")").split(" (")
+        cells = [f"{x:.2f}" for x in row[list(THREE.methods or ())]]
+        found = written[f"{problem.split(',')[0]}, {costs}"]
+        assert [cell.replace("*", "") for cell in found] == cells
+    mean_ranks, critical = ranks(regret)
+    first, second = (mean_ranks[m] for m in ("look-ahead FlexiBO", THREE.methods[4]))
+    assert f"{first:.1f} and {second:.1f} of six" in text
+    assert f"30 runs, critical difference {critical:.1f}" in text
+    gaps = regret.rsub(regret["look-ahead FlexiBO"], axis=0)
+    for name in ("FlexiBO, discretised", "coupled qLogNEHVI", "C-MOKG"):
+        gap = -gaps[name]
+        numbers = f"{gap.mean():.2f} +- {interval(gap):.2f}"
+        wins = (regret["look-ahead FlexiBO"] < regret[name]).sum()
+        assert numbers in text and f"({wins}" in text
+    runs = pd.concat(store.runs() for store in OTHERS).groupby("method")["measured"]
+    ours, peer = (
+        f"{runs.mean()[m]:.2f}" for m in ("look-ahead FlexiBO", "coupled qLogNEHVI")
+    )
+    assert f"measured {ours} on average, coupled qLogNEHVI {peer}" in text
 
 
 def test_what_costs_alone_buy_is_as_written() -> None:
