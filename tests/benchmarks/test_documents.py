@@ -580,7 +580,7 @@ def test_scoring_is_as_fast_as_is_written() -> None:
     assert f"{three} and {four} times as long to score" in words("README.md")
 
 
-@pytest.mark.parametrize(("problem", "seeds"), [("BraninCurrin", 5), ("ZDT2", 1)])
+@pytest.mark.parametrize(("problem", "seeds"), [("BraninCurrin", 5), ("ZDT2", 3)])
 def test_hvkg_is_as_slow_as_is_written(problem: str, seeds: int) -> None:
     store = Store(RESULTS, "hvkg", matching=problem)
     runs = store.runs().groupby("method")[["cpu_seconds", "decisions"]].sum()
@@ -592,8 +592,9 @@ def test_hvkg_is_as_slow_as_is_written(problem: str, seeds: int) -> None:
     ratio = seconds["HVKG"] / seconds["look-ahead FlexiBO"]
     assert f"{ratio:.0f} times less" in text
     assert f"{ours} against {theirs}" in text
-    if seeds > 1:
-        assert (regret["look-ahead FlexiBO"] < regret["HVKG"]).sum() == 4
+    regret = regret.dropna()
+    lower = (regret["look-ahead FlexiBO"] < regret["HVKG"]).sum()
+    assert lower == {"BraninCurrin": 4, "ZDT2": 3}[problem]
 
 
 def test_what_winsorising_changes_is_as_written() -> None:
