@@ -347,7 +347,7 @@ def _check_fitter(
             " DecoupledModelFitter(problem.bounds,"
             " categorical_features=problem.categorical_features, ...)."
         )
-    if fitter.winsorize is not None:
+    if fitter.winsorize is not None:  # refuses a reference point of other outcomes
         fitter.winsorize(problem.ref_point.unsqueeze(0))
 
 

@@ -44,12 +44,13 @@ def assert_inside(space: SearchSpace, X: Tensor) -> None:
             assert set(X[:, column].tolist()) <= allowed
     for column, value in space.fixed_features.items():
         assert set(X[:, column].tolist()) <= {torch.tensor(value, dtype=X.dtype).item()}
+    eps = torch.finfo(X.dtype).eps
     for indices, coefficients, rhs in space.inequality_constraints:
         for row in X.tolist():
             pairs = zip(indices.tolist(), coefficients.tolist(), strict=True)
             terms = [c * row[i] for i, c in pairs]
             size = sum(map(abs, terms)) + abs(rhs)
-            assert sum(terms) >= rhs - max(1e-9, 1.2e-7 * size)
+            assert sum(terms) >= rhs - max(1e-9, 1.01 * eps * size)
 
 
 @st.composite
